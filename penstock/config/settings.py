@@ -1,0 +1,113 @@
+"""Every public knob, as frozen structs. Files, CLI flags and the docs are generated from these fields.
+
+Each field carries a description and, where it applies, a range (``ge``/``le``...) and a unit
+(``extra={"unit": ...}``); the attribute docstring of a plain dataclass would be lost at run time.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+def _doc(text: str, **limits: float) -> Meta:
+    return Meta(description=text, **limits)  # type: ignore[arg-type]
+
+
+def _unit(text: str, unit: str, **limits: float) -> Meta:
+    return Meta(description=text, extra={"unit": unit}, **limits)  # type: ignore[arg-type]
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model runs, and how its weights are held."""
+
+    model: Annotated[
+        str, _doc("Local folder or hub name of the model; empty runs the bundled chat model")
+    ] = ""
+    served_model_name: Annotated[str, _doc("Name clients use for the model; empty takes the folder's")] = ""
+    tokenizer: Annotated[str, _doc("Tokenizer folder or hub name; empty takes the model's")] = ""
+    revision: Annotated[str, _doc("Branch, tag or commit on the hub; empty takes the default")] = ""
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], _doc("Type of weights and activations")
+    ] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], _doc("Where the model runs")] = "auto"
+    load_format: Annotated[
+        Literal["auto", "safetensors", "dummy"], _doc("dummy draws random weights of the right shapes")
+    ] = "auto"
+    max_model_len: Annotated[
+        int, _unit("Longest sequence, prompt and output; 0 takes the model's own limit", "tokens", ge=0)
+    ] = 0
+    seed: Annotated[int, _doc("Seed of dummy weights and of requests that bring none", ge=0)] = 0
+    chat_template: Annotated[str, _doc("Jinja file to use in place of the model's chat template")] = ""
+    batch_invariant: Annotated[
+        bool, _doc("Fixed reductions: a request's output never depends on its batch-mates (slower)")
+    ] = False
+    attention: Annotated[
+        Literal["auto", "torch", "triton"], _doc("Attention backend; auto chooses by device")
+    ] = "auto"
+    cuda_graphs: Annotated[bool, _doc("Replay decode steps as CUDA graphs (CUDA only)")] = True
+
+
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The paged KV cache."""
+
+    kv_cache_dtype: Annotated[
+        Literal["auto", "int8"], _doc("auto stores the model's dtype; int8 quantises")
+    ] = "auto"
+    block_size: Annotated[
+        int, _unit("Page size; 0 takes 32 on CPU and 16 on CUDA", "tokens", ge=0, le=256)
+    ] = 0
+    memory_fraction: Annotated[
+        float, _doc("Share of the device's free memory that weights, KV and activations may take", gt=0, le=1)
+    ] = 0.6
+    kv_cache_memory_bytes: Annotated[
+        int, _unit("KV budget; 0 derives it from memory_fraction", "bytes", ge=0)
+    ] = 0
+    enable_prefix_caching: Annotated[bool, _doc("Reuse the KV of shared prompt prefixes")] = True
+
+
+class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The scheduler's budgets and its policies, one string per slot."""
+
+    max_num_seqs: Annotated[int, _unit("Sequences running at once", "sequences", ge=1, le=65536)] = 64
+    max_num_batched_tokens: Annotated[
+        int, _unit("Token budget of one step; 0 takes 512 on CPU and 2048 on CUDA", "tokens", ge=0)
+    ] = 0
+    order: Annotated[str, _doc("Who goes first, e.g. 'fcfs' or 'priority > fcfs'")] = "priority > fcfs"
+    shape: Annotated[str, _doc("Which mix a step runs: 'chunked' or 'prefill-first'")] = "chunked"
+    preempt: Annotated[str, _doc("Which victim gives way: 'newest' or 'least-loss'")] = "least-loss"
+    evict: Annotated[str, _doc("Which cached prefix goes first: 'lru'")] = "lru"
+    admit: Annotated[str, _doc("Accept or turn away: 'unlimited' or 'queue-bound(1024)'")] = (
+        "queue-bound(4096)"
+    )
+    pipeline_depth: Annotated[
+        int, _doc("Steps in flight besides the current; -1 lets the device choose", ge=-1, le=1)
+    ] = -1
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The HTTP side."""
+
+    host: Annotated[str, _doc("Address to listen on")] = "127.0.0.1"
+    port: Annotated[int, _doc("Port to listen on; 0 picks a free one", ge=0, le=65535)] = 8000
+    api_key: Annotated[
+        tuple[str, ...], _doc("Bearer keys that are accepted; none leaves the server open")
+    ] = ()
+    inproc: Annotated[bool, _doc("Run the engine in the API process instead of one of its own")] = False
+    drain_timeout: Annotated[float, _unit("How long SIGTERM waits for running requests", "seconds", ge=0)] = (
+        30.0
+    )
+    max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
+    allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _doc("Log verbosity")] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a server or an offline engine is started from."""
+
+    model: ModelConfig = ModelConfig()
+    cache: CacheConfig = CacheConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    server: ServerConfig = ServerConfig()

@@ -1,0 +1,100 @@
+"""What crosses from the brain to the body each step (`StepPlan`) and back (`StepResult`).
+
+Plans carry differences only: a sequence is described in full once, when it is admitted to a slot, and
+afterwards by the range of tokens to compute and by the block-table entries that changed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.core.request import SamplingParams
+
+
+class SlotInit(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Full description of a sequence; replaces whatever the executor held in that slot (an upsert)."""
+
+    slot: int
+    request_id: str
+    tokens: tuple[int, ...]
+    """All known tokens, prompt then generated."""
+    prompt_length: int
+    sampling: SamplingParams
+    eos_ids: tuple[int, ...]
+    adapter: str | None = None
+
+
+class WorkItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Compute tokens ``[start, start + length)`` of the sequence in ``slot``.
+
+    Their keys and values go to the pages that the block table names. Block-table entries from index
+    ``table_from`` on become ``table`` (nothing changes when ``table`` is empty).
+    When ``sample`` is set the last row's logits choose the next token, which the executor appends to
+    its own copy of the slot's tokens, so that a following plan can refer to it before it has landed.
+    """
+
+    slot: int
+    start: int
+    length: int
+    table_from: int
+    table: tuple[int, ...]
+    sample: bool
+
+
+class PlanShape(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Summary of a step for cost models and graph keys. All counts are per step."""
+
+    tokens: int
+    """Rows computed."""
+    sequences: int
+    decodes: int
+    """Sequences with exactly one row whose context is already cached."""
+    prefill_tokens: int
+    """Rows that are not decodes."""
+    kv_tokens: int
+    """Cached tokens read by decode rows, summed over sequences (their context length)."""
+    prefill_pairs: int
+    """Query-key pairs of prefill rows: sum of n * (start + (n + 1) / 2), rounded down."""
+    samples: int
+    """Rows whose logits are needed."""
+
+
+class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One step of work; immutable. An executor runs plans strictly in ticket order."""
+
+    ticket: int
+    admits: tuple[SlotInit, ...]
+    items: tuple[WorkItem, ...]
+    frees: tuple[int, ...]
+    """Slots whose sequence left; their contents may be dropped before this step runs."""
+    shape: PlanShape
+
+
+class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Log-probabilities at one position: the token's own, its rank (1 = most likely) and the top ones."""
+
+    token: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...]
+
+
+class ItemResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Outcome of the plan's work item of the same index."""
+
+    tokens: tuple[int, ...] = ()
+    """Tokens sampled (one when the item asked for a sample; more with speculation)."""
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+    """For rows of this item that predict a prompt token; row i scores the token at start + i + 1."""
+    error: str | None = None
+    """This sequence alone failed; the others of the step are valid."""
+
+
+class StepResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Outcome of one plan; ``items[i]`` belongs to ``plan.items[i]``."""
+
+    ticket: int
+    items: tuple[ItemResult, ...]
+    seconds: float = 0.0
+    """Time the executor spent on the step."""
