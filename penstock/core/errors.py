@@ -19,7 +19,7 @@ class FieldError(PenstockError):
         self.message = message
 
 
-class InvalidRequest(FieldError):  # noqa: N818 - reads as what it is at the HTTP edge
+class InvalidRequest(FieldError):
     """A request that can never run as sent (HTTP 400)."""
 
 
@@ -27,7 +27,7 @@ class ConfigError(FieldError):
     """A start-up setting, model folder or checkpoint that cannot be used; the process should not start."""
 
 
-class Overloaded(PenstockError):  # noqa: N818
+class Overloaded(PenstockError):
     """The admit policy turned the request away (HTTP 503 or 429).
 
     Args:
@@ -41,5 +41,5 @@ class Overloaded(PenstockError):  # noqa: N818
         self.retry_after = retry_after
 
 
-class StepFault(PenstockError):  # noqa: N818
+class StepFault(PenstockError):
     """An executor could not run a whole step; the engine retries its sequences one by one."""

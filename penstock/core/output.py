@@ -22,7 +22,7 @@ class FinishReason(StrEnum):
     """The request failed; `Finish.detail` says how."""
 
 
-class Timeline(msgspec.Struct, array_like=True, gc=False):
+class Timeline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Engine-clock seconds of a request's milestones; 0 where not reached."""
 
     arrival: float = 0.0
