@@ -1,0 +1,48 @@
+# One door to everything: `make serve`, `make test`. Needs Python 3.11+ and nothing else beforehand.
+PYTHON ?= python3
+VENV   ?= .venv
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+MODEL  ?=
+ARGS   ?=
+WORKERS ?= 2
+BIN    := $(VENV)/bin
+
+# Test processes share few cores: one thread each keeps them from fighting.
+TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.DEFAULT_GOAL := help
+.PHONY: help env serve test lint bench docs clean
+
+help:  ## this list
+	@echo "make targets (variables in brackets can be set on the command line):"
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+
+env:  ## create .venv and install penstock with its development tools; does nothing when up to date  [PYTHON]
+	@$(PYTHON) tools/bootstrap.py $(VENV)
+
+serve: env  ## start the OpenAI-compatible server on the bundled chat model  [MODEL HOST PORT ARGS]
+	@$(BIN)/penstock serve $(if $(MODEL),"$(MODEL)") --host "$(HOST)" --port "$(PORT)" $(ARGS)
+
+test: lint  ## lint, then the whole test suite  [WORKERS ARGS]
+	@$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: env  ## format, lint, types, import contracts, size limits
+	@echo "lint: ruff format"       && $(BIN)/ruff format --check --quiet . || \
+		{ $(BIN)/ruff format --check .; echo "lint: run '$(BIN)/ruff format .'"; exit 1; }
+	@echo "lint: ruff check"        && $(BIN)/ruff check --quiet .
+	@echo "lint: mypy"              && $(BIN)/mypy --no-error-summary
+	@echo "lint: import contracts"  && $(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log 2>&1 || \
+		{ cat $(VENV)/lint-imports.log; exit 1; }
+	@echo "lint: size limits"       && $(BIN)/python tools/check_sizes.py penstock
+
+bench: env  ## offline throughput and latency of the bundled model, scheduler overhead; JSON in benchmarks/results
+	@$(BIN)/python benchmarks/scheduler_overhead.py
+	@$(BIN)/penstock bench throughput --save benchmarks/results
+	@$(BIN)/penstock bench latency --save benchmarks/results
+
+docs: env  ## write docs/configuration.md anew from the settings
+	@$(BIN)/python -m penstock.config.docs docs/configuration.md
+
+clean:  ## remove caches; the environment stays
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
