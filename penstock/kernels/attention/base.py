@@ -1,0 +1,115 @@
+"""What an attention backend is: a plan once per step, then one call per layer that returns a fragment.
+
+Legend: N rows (queries) of the step, H query heads, D head dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from penstock.kernels.layer_spec import LayerSpec
+from penstock.kernels.partial import Partial
+from penstock.kernels.rows import StepRows
+
+
+@dataclass(frozen=True, slots=True)
+class AttnNeed:
+    """What the start-up compiler asks of a backend. A backend answers with a reason to refuse, or None."""
+
+    device: str
+    """Device type: ``cpu`` or ``cuda``."""
+    dtype: torch.dtype
+    """Type of queries and of raw KV."""
+    codec: str
+    """Name of the KV codec (``raw``, ``int8``)."""
+    layers: tuple[LayerSpec, ...]
+    batch_invariant: bool = False
+    page_size: int | None = None
+    """Tokens per page; None while it is not known yet (the check is repeated when the store is made)."""
+
+
+class KVReader(Protocol):
+    """The part of a codec that generic kernels use; see `penstock.kernels.codec.Codec`."""
+
+    name: str
+
+    def gather(
+        self, planes: Mapping[str, Tensor], blocks_X: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Return K and V of the pages as ``[X, kv_heads, page, head_dim]`` in ``dtype``; always copies."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKV:
+    """The KV of one owner layer: planes of the layout ``[blocks, kv_heads, page, ...]`` and their codec.
+
+    The raw codec has planes ``k`` and ``v``, ``[blocks, kv_heads, page, head_dim]``, in the model's dtype. The int8
+    codec has ``k``, ``v`` (int8) and ``k_scale``, ``v_scale`` (float32, ``[blocks, kv_heads, page]``). A fused backend
+    reads planes itself; others call ``codec.gather``.
+    """
+
+    planes: Mapping[str, Tensor]
+    codec: KVReader
+
+
+@dataclass(slots=True)
+class AttnPlan:
+    """What a backend derives from the rows once per step; backends subclass it and add their own index tensors."""
+
+    rows: StepRows
+    page_size: int
+
+
+@runtime_checkable
+class AttentionBackend(Protocol):
+    """Causal attention over paged KV, with explicit positions.
+
+    Row n of sequence s, at position p = ``rows.positions_N[n]``, attends to those keys of s that are stored at
+    positions j with ``j <= p``, ``j < rows.kv_lens[s]`` and ``j > p - window``. Position j lies in block
+    ``rows.block_table_SB[s, j // page_size]`` at offset ``j % page_size``. The rows of a sequence are contiguous in N
+    (``rows.q_lens``) but nothing may be assumed of where their positions end. Whatever is stored outside those keys
+    (other sequences' data, stale values, even nan) must not reach the result.
+
+    Keys and values of this step's rows have been written before `attend` is called.
+    """
+
+    name: str
+
+    @classmethod
+    def refusal(cls, need: AttnNeed) -> str | None:
+        """Return why this backend cannot serve the need (names field and expectation), or None if it can."""
+        ...
+
+    def plan(self, rows: StepRows, page_size: int) -> AttnPlan:
+        """Prepare one step; called once, used by all layers (window and softcap come with each layer)."""
+        ...
+
+    def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: AttnPlan) -> Partial:
+        """Attend N rows of one layer.
+
+        Args:
+            q_NHD: queries in the model's dtype, rotated already.
+            kv: store of the layer's KV owner.
+            layer: window, softcap, scale and head counts.
+            plan: this backend's own plan of the step; ``plan.rows.padded_from`` marks padding rows, whose output is
+                arbitrary but finite.
+
+        Returns:
+            Fragment with float32 ``lse`` and ``out`` in float32 or q's dtype.
+        """
+        ...
+
+
+@runtime_checkable
+class ReplannableBackend(Protocol):
+    """A backend whose plan can be refilled in place, so that a captured CUDA graph sees the next step's data."""
+
+    def replan(self, plan: AttnPlan, rows: StepRows) -> None:
+        """Overwrite the plan's tensors with those of ``rows``; shapes and sequence count stay as planned."""
+        ...
