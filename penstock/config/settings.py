@@ -6,18 +6,18 @@ Each field carries a description and, where it applies, a range (``ge``/``le``..
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 
-def _doc(text: str, **limits: float) -> Meta:
-    return Meta(description=text, **limits)  # type: ignore[arg-type]
+def _doc(text: str, **limits: Any) -> Meta:
+    return Meta(description=text, **limits)
 
 
-def _unit(text: str, unit: str, **limits: float) -> Meta:
-    return Meta(description=text, extra={"unit": unit}, **limits)  # type: ignore[arg-type]
+def _unit(text: str, unit: str, **limits: Any) -> Meta:
+    return Meta(description=text, extra={"unit": unit}, **limits)
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,142 @@
+"""Command-line flags generated from the settings, plus the names that other servers made familiar.
+
+Every setting has two spellings, ``--schedule.max-num-seqs`` and ``--max-num-seqs``. Flags that are not given
+leave no trace in the namespace, so that a configuration file is overridden only by what was typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.config.fields import Field, all_fields, by_name, sections
+from penstock.config.load import load_config
+from penstock.config.settings import Config
+from penstock.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A foreign flag that sets one of our settings."""
+
+    flags: tuple[str, ...]
+    target: str
+    """Dotted name of the setting."""
+    convert: Callable[[str], str] | None = None
+    """Turns the given text into the setting's text; None passes it on."""
+    const: Any = None
+    """A flag without value sets this."""
+
+
+def _order(text: str) -> str:
+    """Translate vLLM's policy names; ours pass through."""
+    return {"priority": "priority > fcfs"}.get(text, text)
+
+
+def _queue_bound(text: str) -> str:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError("--max-num-queued-reqs", f"expected a whole number >= 1, got {text!r}")
+    return f"queue-bound({text})"
+
+
+ALIASES = (
+    Alias(("--gpu-memory-utilization", "--mem-fraction-static"), "cache.memory_fraction"),
+    Alias(("--page-size",), "cache.block_size"),
+    Alias(("--disable-radix-cache",), "cache.enable_prefix_caching", const=False),
+    Alias(("--scheduling-policy",), "schedule.order", convert=_order),
+    Alias(("--max-running-requests",), "schedule.max_num_seqs"),
+    Alias(("--max-num-queued-reqs",), "schedule.admit", convert=_queue_bound),
+    Alias(("--enable-chunked-prefill",), "schedule.shape", const="chunked"),
+    Alias(("--no-enable-chunked-prefill",), "schedule.shape", const="prefill-first"),
+    Alias(("--model-path",), "model.model"),
+    Alias(("--tokenizer-path",), "model.tokenizer"),
+    Alias(("--context-length",), "model.max_model_len"),
+    Alias(("--attention-backend",), "model.attention"),
+    Alias(("--enforce-eager",), "model.cuda_graphs", const=False),
+    Alias(("--shutdown-timeout",), "server.drain_timeout"),
+)
+
+
+class _Store(argparse.Action):
+    """Store the alias's value under the dotted name of its target."""
+
+    def __init__(self, *args: Any, alias: Alias, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.alias = alias
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        value = self.alias.const
+        if self.nargs != 0:
+            value = self.alias.convert(values) if self.alias.convert else values
+        setattr(namespace, self.dest, value)
+
+
+def help_line(field: Field) -> str:
+    """Return description, range, unit and default of a setting in one line of help."""
+    what = " ".join(part for part in (field.limits, field.unit) if part)
+    default = field.default_text + ("; may be repeated" if field.repeated else "")
+    text = f"{field.description} [{what + '; ' if what else ''}default: {default}]"
+    return text.replace("%", "%%")
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, *, only: Iterable[str] = ("model", "cache", "schedule", "server")
+) -> None:
+    """Add ``--config`` and one flag per setting of the chosen sections to a parser.
+
+    Args:
+        parser: gets one argument group per section.
+        only: sections to offer.
+    """
+    wanted = tuple(only)
+    parser.add_argument("--config", metavar="FILE", default=None, help="TOML or JSON file; flags override it")
+    for section in wanted:
+        title = f"{section} settings"
+        group = parser.add_argument_group(title, (sections()[section].__doc__ or "").strip())
+        for field in all_fields():
+            if field.section == section:
+                _add_field(group, field)
+        for alias in ALIASES:
+            if alias.target.startswith(section + "."):
+                _add_alias(group, alias)
+
+
+def config_from_args(args: argparse.Namespace) -> Config:
+    """Build the configuration that a command line describes, parsed by a parser that `add_flags` prepared.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    given = {name: value for name, value in vars(args).items() if name in by_name()}
+    return load_config(args.config, given)
+
+
+def _add_field(group: Any, field: Field) -> None:
+    names = (field.flag, f"--{field.section}.{field.flag[2:]}")
+    options: dict[str, Any] = {"dest": field.dotted, "default": argparse.SUPPRESS, "help": help_line(field)}
+    if field.base is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif field.repeated:
+        options |= {"action": "append", "metavar": "TEXT"}
+    elif field.choices:
+        options["metavar"] = "{" + ",".join(field.choices) + "}"
+    else:
+        options["metavar"] = {int: "N", float: "X", str: "TEXT"}[field.base]
+    group.add_argument(*names, **options)
+
+
+def _add_alias(group: Any, alias: Alias) -> None:
+    target = by_name()[alias.target]
+    value = "" if alias.const is None else f" {alias.const}".lower()
+    group.add_argument(
+        *alias.flags,
+        action=_Store,
+        alias=alias,
+        dest=alias.target,
+        default=argparse.SUPPRESS,
+        nargs=None if alias.const is None else 0,
+        metavar="VALUE" if alias.const is None else None,
+        help=f"same as {target.flag}{value}",
+    )
