@@ -1,0 +1,1 @@
+"""From text to token requests and back. See README.md in this folder."""
