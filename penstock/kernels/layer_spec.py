@@ -21,7 +21,10 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """One attention layer, as the config declares it. Query head h reads KV head ``h // (heads // kv_heads)``."""
+    """One attention layer, as the config declares it.
+
+    Query head h reads KV head ``h // (heads // kv_heads)`` (grouped-query attention).
+    """
 
     index: int
     heads: int

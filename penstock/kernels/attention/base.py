@@ -39,9 +39,13 @@ class KVReader(Protocol):
     name: str
 
     def gather(
-        self, planes: Mapping[str, Tensor], blocks_X: Tensor, dtype: torch.dtype
+        self, planes: Mapping[str, Tensor], tiles_X: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Return K and V of the pages as ``[X, kv_heads, page, head_dim]`` in ``dtype``; always copies."""
+        """Return K and V of (block, kv head) tiles, each ``[X, page, head_dim]`` in ``dtype``; always a copy.
+
+        Tile ``block * kv_heads + head`` is contiguous in the layout, so a page table per KV head is just another
+        index tensor.
+        """
         ...
 
 
@@ -49,9 +53,9 @@ class KVReader(Protocol):
 class LayerKV:
     """The KV of one owner layer: planes of the layout ``[blocks, kv_heads, page, ...]`` and their codec.
 
-    The raw codec has planes ``k`` and ``v``, ``[blocks, kv_heads, page, head_dim]``, in the model's dtype. The int8
-    codec has ``k``, ``v`` (int8) and ``k_scale``, ``v_scale`` (float32, ``[blocks, kv_heads, page]``). A fused backend
-    reads planes itself; others call ``codec.gather``.
+    The raw codec has planes ``k`` and ``v``, ``[blocks, kv_heads, page, head_dim]``, in the model's dtype. The
+    int8 codec has ``k``, ``v`` (int8) and ``k_scale``, ``v_scale`` (float32, ``[blocks, kv_heads, page]``).
+    A fused backend reads planes itself; others call ``codec.gather``.
     """
 
     planes: Mapping[str, Tensor]
@@ -60,7 +64,7 @@ class LayerKV:
 
 @dataclass(slots=True)
 class AttnPlan:
-    """What a backend derives from the rows once per step; backends subclass it and add their own index tensors."""
+    """What a backend derives from the rows once per step; backends subclass it to add index tensors."""
 
     rows: StepRows
     page_size: int
@@ -70,13 +74,12 @@ class AttnPlan:
 class AttentionBackend(Protocol):
     """Causal attention over paged KV, with explicit positions.
 
-    Row n of sequence s, at position p = ``rows.positions_N[n]``, attends to those keys of s that are stored at
-    positions j with ``j <= p``, ``j < rows.kv_lens[s]`` and ``j > p - window``. Position j lies in block
-    ``rows.block_table_SB[s, j // page_size]`` at offset ``j % page_size``. The rows of a sequence are contiguous in N
-    (``rows.q_lens``) but nothing may be assumed of where their positions end. Whatever is stored outside those keys
-    (other sequences' data, stale values, even nan) must not reach the result.
-
-    Keys and values of this step's rows have been written before `attend` is called.
+    Row n of sequence s, at position p = ``rows.positions_N[n]``, attends to those keys of s that are stored
+    at positions j with ``j <= p``, ``j < rows.kv_lens[s]`` and ``j > p - window``. Position j lies in block
+    ``rows.block_table_SB[s, j // page_size]`` at offset ``j % page_size``. The rows of a sequence are
+    contiguous in N (``rows.q_lens``), but nothing may be assumed of where their positions end.
+    What lies in the pages beyond ``kv_lens[s]`` or belongs to other sequences (stale values, even nan) must
+    not reach the result. Keys and values of this step's rows have been written before `attend` is called.
     """
 
     name: str
@@ -97,8 +100,8 @@ class AttentionBackend(Protocol):
             q_NHD: queries in the model's dtype, rotated already.
             kv: store of the layer's KV owner.
             layer: window, softcap, scale and head counts.
-            plan: this backend's own plan of the step; ``plan.rows.padded_from`` marks padding rows, whose output is
-                arbitrary but finite.
+            plan: this backend's own plan of the step. Rows from ``plan.rows.padded_from`` on are padding:
+                their output is arbitrary but finite.
 
         Returns:
             Fragment with float32 ``lse`` and ``out`` in float32 or q's dtype.
@@ -108,7 +111,7 @@ class AttentionBackend(Protocol):
 
 @runtime_checkable
 class ReplannableBackend(Protocol):
-    """A backend whose plan can be refilled in place, so that a captured CUDA graph sees the next step's data."""
+    """A backend whose plan can be refilled in place, so that a captured graph sees the next step's data."""
 
     def replan(self, plan: AttnPlan, rows: StepRows) -> None:
         """Overwrite the plan's tensors with those of ``rows``; shapes and sequence count stay as planned."""

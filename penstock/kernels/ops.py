@@ -1,0 +1,178 @@
+"""The dense operations of a decoder, behind one protocol, and their plain torch form.
+
+Legend: N rows, I input features, O output features, E hidden size, F feed-forward width, X experts,
+K experts per row, H heads, D head dim, R rotary dims.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Ops(Protocol):
+    """Operations over the rows of a step. A row's result may depend on nothing but the row."""
+
+    name: str
+
+    def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        """Return ``x @ weight.T + bias``, ``[N, O]``."""
+        ...
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+        """Return ``x / rms(x) * (weight + offset)`` over the last axis, in x's dtype, computed in float32."""
+        ...
+
+    def layer_norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+        """Return the affine layer norm over the last axis."""
+        ...
+
+    def activate(self, name: str, x: Tensor) -> Tensor:
+        """Apply the activation of that Hugging Face name; see `ACTIVATIONS`."""
+        ...
+
+    def gated(self, name: str, gate_up: Tensor) -> Tensor:
+        """Split the last axis into gate and up, and return ``act(gate) * up``."""
+        ...
+
+    def rotate(self, x_NHD: Tensor, cos_NR: Tensor, sin_NR: Tensor) -> Tensor:
+        """Rotate the first 2R dims of each head by half pairs (i, i + R); the rest passes through.
+
+        Args:
+            x_NHD: queries or keys.
+            cos_NR: float32 cosines of the row's position, one per pair.
+            sin_NR: float32 sines.
+        """
+        ...
+
+    def route(self, logits_NX: Tensor, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
+        """Return the weights (float32) and ids of each row's top experts by softmax, both ``[N, K]``."""
+        ...
+
+    def experts(
+        self,
+        x_NE: Tensor,
+        weights_NK: Tensor,
+        ids_NK: Tensor,
+        gate_up_XFE: Tensor,
+        down_XEF: Tensor,
+        act: str,
+    ) -> Tensor:
+        """Return for each row the weighted sum of its experts' gated feed-forward outputs, ``[N, E]``.
+
+        ``gate_up_XFE`` stacks gate and up along its second axis (2F rows).
+        """
+        ...
+
+
+ACTIVATIONS = ("silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu")
+"""Activations a config may name. The three tanh forms of gelu are one function."""
+
+
+def activation(name: str, x: Tensor) -> Tensor:
+    """Apply the activation called ``name``.
+
+    Raises:
+        ValueError: not one of `ACTIVATIONS`.
+    """
+    if name in ("silu", "swish"):
+        return F.silu(x)
+    if name == "gelu":
+        return F.gelu(x)
+    if name in ("gelu_new", "gelu_fast", "gelu_pytorch_tanh"):
+        return F.gelu(x, approximate="tanh")
+    if name == "relu":
+        return F.relu(x)
+    raise ValueError(f"unknown activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
+
+
+def rotate_half_pairs(x_NHD: Tensor, cos_NR: Tensor, sin_NR: Tensor) -> Tensor:
+    """Rotary embedding (Su et al., 2021) in the half-split pairing that Hugging Face checkpoints use."""
+    half = cos_NR.shape[-1]
+    cos_N1R, sin_N1R = cos_NR[:, None], sin_NR[:, None]
+    first, second = x_NHD[..., :half].float(), x_NHD[..., half : 2 * half].float()
+    out_NHD = torch.empty_like(x_NHD)
+    out_NHD[..., :half] = first * cos_N1R - second * sin_N1R
+    out_NHD[..., half : 2 * half] = second * cos_N1R + first * sin_N1R
+    if 2 * half < x_NHD.shape[-1]:
+        out_NHD[..., 2 * half :] = x_NHD[..., 2 * half :]
+    return out_NHD
+
+
+class TorchOps:
+    """Plain torch: right everywhere, as fast as the installed BLAS."""
+
+    name = "torch"
+
+    def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        """See `Ops.linear`."""
+        return F.linear(x_NI, weight_OI, bias_O)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+        """See `Ops.rms_norm` (Zhang and Sennrich, 2019)."""
+        x32 = x.float()
+        normed = x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)
+        if offset:
+            return (normed * (weight.float() + offset)).to(x.dtype)
+        return weight * normed.to(x.dtype)
+
+    def layer_norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+        """See `Ops.layer_norm`."""
+        return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+    def activate(self, name: str, x: Tensor) -> Tensor:
+        """See `Ops.activate`."""
+        return activation(name, x)
+
+    def gated(self, name: str, gate_up: Tensor) -> Tensor:
+        """See `Ops.gated`."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return activation(name, gate) * up
+
+    def rotate(self, x_NHD: Tensor, cos_NR: Tensor, sin_NR: Tensor) -> Tensor:
+        """See `Ops.rotate`."""
+        return rotate_half_pairs(x_NHD, cos_NR, sin_NR)
+
+    def route(self, logits_NX: Tensor, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
+        """See `Ops.route`."""
+        probs_NX = torch.softmax(logits_NX.float(), dim=-1)
+        weights_NK, ids_NK = torch.topk(probs_NX, top_k, dim=-1)
+        if renormalise:
+            weights_NK = weights_NK / weights_NK.sum(dim=-1, keepdim=True)
+        return weights_NK, ids_NK
+
+    def experts(
+        self,
+        x_NE: Tensor,
+        weights_NK: Tensor,
+        ids_NK: Tensor,
+        gate_up_XFE: Tensor,
+        down_XEF: Tensor,
+        act: str,
+    ) -> Tensor:
+        """See `Ops.experts`. Rows are sorted by expert, so that each expert in use runs one GEMM pair."""
+        top_k = ids_NK.shape[1]
+        order = torch.argsort(ids_NK.flatten(), stable=True)
+        counts = torch.bincount(ids_NK.flatten(), minlength=gate_up_XFE.shape[0]).tolist()
+        out_PE = torch.empty(order.numel(), x_NE.shape[1], dtype=x_NE.dtype, device=x_NE.device)
+        start = 0
+        for expert, count in enumerate(counts):
+            if count:
+                pairs = order[start : start + count]
+                rows_ME = x_NE[pairs // top_k]
+                hidden_MF = self.gated(act, F.linear(rows_ME, gate_up_XFE[expert]))
+                out_PE[pairs] = F.linear(hidden_MF, down_XEF[expert])
+                start += count
+        return combine_experts(out_PE, weights_NK)
+
+
+def combine_experts(out_PE: Tensor, weights_NK: Tensor) -> Tensor:
+    """Weigh and sum the K outputs of each row, in the order of its ranking (never in arrival order)."""
+    out_NKE = out_PE.view(*weights_NK.shape, -1)
+    total_NE = out_NKE[:, 0].float() * weights_NK[:, 0, None]
+    for rank in range(1, weights_NK.shape[1]):
+        total_NE = total_NE + out_NKE[:, rank].float() * weights_NK[:, rank, None]
+    return total_NE.to(out_PE.dtype)
