@@ -1,0 +1,166 @@
+"""The KV side of a sequence's life: probe, acquire, grow, commit, roll back, suspend, release."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from penstock.core.kv.pool import BlockPool
+from penstock.core.kv.radix import PrefixNode, RadixIndex
+from penstock.core.policy import EvictPolicy
+from penstock.core.sequence import UNSENT, Sequence
+
+
+class KVManager:
+    """Facade over one tier's pool and its prefix index; the only code that edits block tables.
+
+    Args:
+        blocks: blocks in the tier.
+        page_size: tokens per block.
+        evict: which idle cached page goes first.
+        prefix_caching: whether prefixes are matched and published at all.
+        fingerprint: salt of every namespace: model, weights, KV format.
+    """
+
+    def __init__(
+        self, blocks: int, page_size: int, evict: EvictPolicy, *, prefix_caching: bool, fingerprint: str
+    ) -> None:
+        self.page = page_size
+        self.pool = BlockPool(blocks, self._on_idle)
+        self.index = RadixIndex(self.pool, page_size, evict)
+        self._caching = prefix_caching
+        self._fingerprint = fingerprint
+        self.query_tokens = 0
+        """Prompt tokens looked up in the prefix index, at admissions that succeeded."""
+        self.hit_tokens = 0
+        """Of these, tokens found."""
+
+    @property
+    def available(self) -> int:
+        """Blocks that can be had at once: free ones and idle cached ones."""
+        return self.pool.free + self.pool.reclaimable
+
+    def pages(self, tokens: int) -> int:
+        """Blocks needed to hold ``tokens`` tokens."""
+        return -(-tokens // self.page)
+
+    def namespace(self, seq: Sequence) -> Hashable:
+        """The isolation domain of a sequence's cached prefixes."""
+        return (self._fingerprint, seq.spec.cache_namespace, seq.spec.adapter)
+
+    def probe(self, seq: Sequence) -> list[PrefixNode]:
+        """Return the cached path that ``seq`` could start from; changes nothing.
+
+        At least one token is always left to compute, since its logits are needed. A request for prompt
+        log-probabilities needs the logits of every prompt token, and so takes nothing from the cache.
+        """
+        if not self._caching or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
+            return []
+        return self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
+
+    def acquire(self, seq: Sequence, headroom: int) -> bool:
+        """Give an admitted sequence its cached prefix and blocks for all its known tokens, or nothing.
+
+        Args:
+            seq: a sequence without blocks.
+            headroom: blocks that must stay available afterwards.
+
+        Returns:
+            False, with nothing changed, if the blocks are not to be had.
+        """
+        path = self.probe(seq)
+        pool = self.pool
+        need = self.pages(seq.target) - len(path)
+        idle = sum(1 for node in path if pool.refs[node.block] == 0)
+        if self.available - idle < need + headroom:
+            return False
+        self.index.lease(path)
+        seq.blocks = [node.block for node in path]
+        self._extend(seq, need)
+        seq.published = len(path)
+        seq.cursor = path[-1] if path else None
+        seq.computed = seq.planned = len(path) * self.page
+        return True
+
+    def note_admitted(self, seq: Sequence) -> None:
+        """Count a sequence's prefix look-up, at its first admission."""
+        seq.cached_tokens = seq.computed
+        self.query_tokens += seq.prompt_length
+        self.hit_tokens += seq.computed
+
+    def grow(self, seq: Sequence, tokens: int) -> bool:
+        """Make room for ``tokens`` tokens in all; False, with nothing changed, if blocks are short."""
+        need = self.pages(tokens) - len(seq.blocks)
+        if need > self.available:
+            return False
+        self._extend(seq, need)
+        return True
+
+    def _extend(self, seq: Sequence, count: int) -> None:
+        if count > 0:
+            short = count - self.pool.free
+            if short > 0:
+                self.index.shrink(short)
+            seq.blocks.extend(self.pool.allocate(count))
+        seq.room = len(seq.blocks) * self.page
+
+    def commit(self, seq: Sequence) -> None:
+        """Publish the pages that ``seq.computed`` has completed since the last call."""
+        page, full = self.page, seq.computed // self.page
+        if not self._caching:
+            seq.published = full
+            return
+        parent = seq.cursor or self.index.root(self.namespace(seq))
+        for i in range(seq.published, full):
+            own = seq.blocks[i]
+            parent = self.index.publish(parent, tuple(seq.tokens[i * page : (i + 1) * page]), own)
+            if parent.block != own:
+                # Somebody published this page first: use theirs and let go of ours.
+                seq.blocks[i] = parent.block
+                self.pool.release((own,), seq.ticket)
+                if seq.table_sent > i:
+                    seq.table_sent = i
+        seq.cursor = parent
+        seq.published = full
+
+    def rollback(self, seq: Sequence, tokens: int) -> None:
+        """Withdraw the last ``tokens`` planned tokens (rejected drafts) and the blocks only they needed.
+
+        Raises:
+            ValueError: that many are not planned beyond the computed ones.
+        """
+        if tokens > seq.planned - seq.computed:
+            raise ValueError(f"{seq.id}: cannot roll back {tokens} of {seq.planned - seq.computed} tokens")
+        seq.planned -= tokens
+        keep = self.pages(max(seq.planned, seq.target))
+        surplus = seq.blocks[keep:]
+        if surplus:
+            del seq.blocks[keep:]
+            self.pool.release(reversed(surplus), seq.ticket)
+            seq.room = len(seq.blocks) * self.page
+            seq.table_sent = min(seq.table_sent, keep)
+
+    def release(self, seq: Sequence) -> None:
+        """Take all blocks from a sequence; they become reusable once its last step has landed."""
+        if seq.blocks:
+            # Deepest first, so that leaves of the prefix tree fall idle before their parents.
+            self.pool.release(reversed(seq.blocks), seq.ticket)
+        seq.blocks = []
+        seq.room = seq.published = 0
+        seq.cursor = None
+        seq.table_sent = UNSENT
+
+    def suspend(self, seq: Sequence) -> None:
+        """Preempt by recomputation: give up the blocks and start over from whatever stays cached."""
+        self.release(seq)
+        seq.void_through = seq.ticket
+        seq.computed = seq.planned = 0
+
+    def reset(self) -> bool:
+        """Forget every cached prefix; False, with nothing changed, while any cached page is in use."""
+        if self.pool.reclaimable != len(self.index):
+            return False
+        self.index.shrink(len(self.index))
+        return True
+
+    def _on_idle(self, block: int) -> None:
+        self.index.on_idle(block)

@@ -1,0 +1,142 @@
+"""The landing half of the scheduler: what a step's result does to its sequences."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from penstock.core.output import Finish, FinishReason, Output, Timeline
+from penstock.core.plan import ItemResult, StepPlan, StepResult, TokenLogprobs
+from penstock.core.sequence import UNSENT, Sequence
+from penstock.core.states import SeqState
+
+if TYPE_CHECKING:
+    from penstock.core.scheduler import Scheduler
+
+Members = list[tuple[Sequence, int]]
+
+
+class Landing:
+    """Keeps the steps in flight and takes their results in, in ticket order.
+
+    Args:
+        scheduler: the planning half, whose state this half writes to.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._s = scheduler
+        self.in_flight: deque[tuple[StepPlan, Members]] = deque()
+
+    def expect(self, plan: StepPlan, members: Members) -> None:
+        """Remember a plan that is about to be submitted."""
+        self.in_flight.append((plan, members))
+
+    def land(self, result: StepResult) -> None:
+        """Commit the oldest step in flight.
+
+        Raises:
+            ValueError: the result belongs to another step, or has not one entry per work item.
+        """
+        plan, members = self.in_flight[0]
+        if result.ticket != plan.ticket or len(result.items) != len(members):
+            raise ValueError(f"result of step {result.ticket} came while {plan.ticket} was expected")
+        self.in_flight.popleft()
+        s, ticket, page = self._s, result.ticket, self._s.kv.page
+        running, finished = SeqState.RUNNING, SeqState.FINISHED
+        charge = s.policies.order.on_tokens if s.policies.order.charges else None
+        for (seq, n), work, item in zip(members, plan.items, result.items, strict=True):
+            if seq.state is finished:
+                continue
+            if item.error is not None:
+                s.finish(seq, FinishReason.ERROR, item.error)
+                continue
+            if ticket > seq.void_through and seq.state is running:
+                done = seq.computed = work.start + n
+                if done >= (seq.published + 1) * page:
+                    s.kv.commit(seq)
+                if n == 1 and work.start >= seq.prompt_length and done > seq.high_water:
+                    seq.high_water = done
+                else:
+                    self._count(seq, work.start, done)
+            if charge is not None:
+                charge(seq, 0 if work.start >= seq.prompt_length else n, len(item.tokens))
+            if item.tokens or item.prompt_logprobs:
+                self._deliver(seq, item, work.start)
+        s.kv.pool.land(ticket)
+        s.slots.land(ticket)
+        if s.suspects and len(members) == 1 and s.suspects[0] is members[0][0]:
+            s.suspects.popleft()
+
+    def _count(self, seq: Sequence, start: int, done: int) -> None:
+        """Split the tokens just computed into fresh prompt work and recomputation."""
+        counters, known = self._s.counters, seq.high_water
+        counters.recomputed_tokens += max(0, min(known, done) - start)
+        counters.prompt_tokens += max(0, min(done, seq.prompt_length) - max(start, known))
+        seq.high_water = max(known, done)
+
+    def _deliver(self, seq: Sequence, item: ItemResult, start: int) -> None:
+        s, tokens = self._s, item.tokens
+        if tokens:
+            seq.last_token = s.now
+            if not seq.first_token:
+                seq.first_token = s.now
+        kept, reason, stop = len(tokens), None, None
+        for i, token in enumerate(tokens):
+            seq.tokens.append(token)
+            if token in seq.stops and seq.generated >= seq.spec.sampling.min_tokens:
+                kept, reason, stop = i + 1, FinishReason.STOP, token
+                break
+            if len(seq.tokens) >= seq.max_total:
+                kept, reason = i + 1, FinishReason.LENGTH
+                break
+        s.counters.generated_tokens += kept
+        if kept < len(tokens):
+            tokens = tokens[:kept]
+        scores = _unseen(seq, item.prompt_logprobs, start) if item.prompt_logprobs else None
+        s.outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs, scores))
+        if reason is not None:
+            s.finish(seq, reason, "", stop)
+
+    def say_finished(self, seq: Sequence, reason: FinishReason, detail: str, stop: int | None) -> None:
+        """Put a sequence's terminal event in the outbox, merged with its last tokens if they are there."""
+        s = self._s
+        timeline = Timeline(seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, s.now)
+        finish = Finish(reason, detail, stop, timeline, seq.preemptions)
+        s.counters.finished[reason] += 1
+        last = s.outbox[-1] if s.outbox else None
+        if last is not None and last.request_id == seq.id and last.finish is None:
+            s.outbox[-1] = Output(
+                seq.id, last.tokens, finish, last.cached_tokens, last.logprobs, last.prompt_logprobs
+            )
+        else:
+            s.outbox.append(Output(seq.id, (), finish, seq.cached_tokens))
+
+    def abandon(self, failed_ticket: int, why: str) -> None:
+        """Forget every step in flight; see `Scheduler.abandon`."""
+        s = self._s
+        failed: list[Sequence] = []
+        newest = failed_ticket
+        for plan, members in self.in_flight:
+            newest = max(newest, plan.ticket)
+            for seq, _ in members:
+                if seq.state is SeqState.FINISHED:
+                    continue
+                seq.target = len(seq.tokens)
+                seq.planned = seq.computed
+                seq.table_sent = UNSENT
+                if plan.ticket == failed_ticket and seq.state is SeqState.RUNNING:
+                    failed.append(seq)
+        self.in_flight.clear()
+        s.kv.pool.land(newest)
+        s.slots.land(newest)
+        if len(failed) == 1:
+            s.finish(failed[0], FinishReason.ERROR, why)
+        else:
+            s.suspects.extend(seq for seq in failed if seq not in s.suspects)
+
+
+def _unseen(seq: Sequence, scores: tuple[TokenLogprobs, ...], start: int) -> tuple[TokenLogprobs, ...] | None:
+    """Cut off prompt scores delivered before (a preempted prompt is scored again from its start)."""
+    skip = max(0, seq.scored - start)
+    seq.scored = max(seq.scored, start + len(scores))
+    return scores[skip:] or None

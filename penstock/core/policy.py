@@ -1,0 +1,207 @@
+"""The policy slots: narrow questions that the mechanism asks, over read-only views.
+
+A policy returns a key, a number or a choice. It may be unwise; the mechanism clamps budgets, checks
+choices and owns every count, so that it can never corrupt. Policies never read wall time (they are given
+``now``), never draw from a global random generator and never hold tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from penstock.core.request import RequestSpec
+
+if TYPE_CHECKING:
+    from penstock.core.states import SeqState
+
+
+class SequenceView(Protocol):
+    """What a policy may see of a sequence; token counts as in `penstock.core.sequence.Sequence`."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def spec(self) -> RequestSpec: ...  # noqa: D102
+    @property
+    def number(self) -> int: ...  # noqa: D102
+    @property
+    def arrival(self) -> float: ...  # noqa: D102
+    @property
+    def state(self) -> SeqState: ...  # noqa: D102
+    @property
+    def prompt_length(self) -> int: ...  # noqa: D102
+    @property
+    def generated(self) -> int: ...  # noqa: D102
+    @property
+    def computed(self) -> int: ...  # noqa: D102
+    @property
+    def planned(self) -> int: ...  # noqa: D102
+    @property
+    def target(self) -> int: ...  # noqa: D102
+    @property
+    def max_total(self) -> int: ...  # noqa: D102
+    @property
+    def blocks(self) -> Sequence[int]: ...  # noqa: D102
+    @property
+    def preemptions(self) -> int: ...  # noqa: D102
+    @property
+    def first_scheduled(self) -> float: ...  # noqa: D102
+
+
+class EngineView(Protocol):
+    """What a policy may see of the engine; every property is O(1)."""
+
+    @property
+    def now(self) -> float:
+        """Engine-clock seconds of this step."""
+
+    @property
+    def running(self) -> int:
+        """Sequences holding a slot."""
+
+    @property
+    def waiting(self) -> int:
+        """Sequences queued for admission."""
+
+    @property
+    def blocks_available(self) -> int:
+        """Blocks that could be taken now: free or holding unused cached prefixes."""
+
+    @property
+    def blocks_total(self) -> int:
+        """Blocks of the device tier."""
+
+    @property
+    def page_size(self) -> int:
+        """Tokens per block."""
+
+    @property
+    def token_budget(self) -> int:
+        """Largest token budget a step may have."""
+
+
+class StepShape(msgspec.Struct, frozen=True, gc=False):
+    """A step's mix, as data that the mechanism interprets and clamps."""
+
+    tokens: int
+    """Rows the step may have at most."""
+    prefill_tokens: int
+    """Rows that may go to prefill at most."""
+    chunk: int
+    """Prefill rows that one sequence may get at most."""
+    decode_first: bool = True
+    """Decodes take their rows before prefills do (stall-free); otherwise prefills come first."""
+    mix: bool = True
+    """Prefills and decodes may share a step; otherwise whichever comes first has it alone."""
+    split: bool = True
+    """A prompt may be cut to fit what is left of the budget; otherwise it waits for a step of its own."""
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """An admit policy's no: why, and after how many seconds a retry may succeed."""
+
+    reason: str
+    retry_after: float | None = None
+
+
+class OrderPolicy(Protocol):
+    """Who goes first, among the waiting and among the running.
+
+    `penstock.policies.order.KeyOrder` implements all of it but `key`.
+    """
+
+    static: bool
+    """True if a sequence's key never changes while it lives; the queue is then kept sorted."""
+    charges: bool
+    """True if `on_tokens` wants to be called."""
+
+    def key(self, seq: SequenceView, now: float) -> Any:
+        """Return a sortable key; smaller goes first. The mechanism breaks ties by submission order."""
+        ...
+
+    def rank(self, seqs: Iterable[SequenceView], now: float) -> Iterator[SequenceView]:
+        """Yield every sequence once, best first; may be lazy, since keys may change as it is consumed."""
+        ...
+
+    def may_displace(self, waiting: SequenceView, running: SequenceView) -> bool:
+        """Say whether a waiting sequence is worth preempting a running one for its place."""
+        ...
+
+    def on_tokens(self, seq: SequenceView, prefill: int, decode: int) -> None:
+        """Take note of landed work: prompt-side tokens computed and tokens generated."""
+        ...
+
+    def on_finish(self, seq: SequenceView) -> None:
+        """Forget a sequence that reached its terminal event."""
+        ...
+
+
+class ShapePolicy(Protocol):
+    """How many tokens, and which mix, the next step has."""
+
+    def shape(self, view: EngineView) -> StepShape:
+        """Return the shape of the step that is about to be planned."""
+        ...
+
+
+class PreemptPolicy(Protocol):
+    """Who gives way when blocks run out."""
+
+    def choose(self, candidates: Sequence[SequenceView], need: int, view: EngineView) -> SequenceView:
+        """Pick one victim.
+
+        Args:
+            candidates: at least one, best-ranked first; all rank below the sequence in need.
+            need: blocks that are short.
+            view: the engine.
+        """
+        ...
+
+
+class EvictPolicy(Protocol):
+    """Which unused cached prefix goes first."""
+
+    def key(self, node: PrefixNodeView) -> Any:
+        """Return a sortable key; smaller is evicted first. Read once, when the node falls idle."""
+        ...
+
+
+class PrefixNodeView(Protocol):
+    """What an evict policy may see of a cached page."""
+
+    @property
+    def last_used(self) -> float:
+        """Engine-clock seconds of its last use."""
+
+    @property
+    def depth(self) -> int:
+        """Pages from the root, 1 for the first."""
+
+    @property
+    def hits(self) -> int:
+        """Times it was taken from the cache."""
+
+    @property
+    def namespace(self) -> Hashable:
+        """The isolation domain it belongs to."""
+
+
+class AdmitPolicy(Protocol):
+    """Accept a new request, or turn it away before it costs anything."""
+
+    def decide(self, spec: RequestSpec, view: EngineView) -> Reject | None:
+        """Return None to accept."""
+        ...
+
+
+class Policies(msgspec.Struct, frozen=True):
+    """One policy per slot."""
+
+    order: OrderPolicy
+    shape: ShapePolicy
+    preempt: PreemptPolicy
+    evict: EvictPolicy
+    admit: AdmitPolicy

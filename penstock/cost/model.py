@@ -1,0 +1,31 @@
+"""The cost protocol: one object that serves preemption, shaping, routing, planning and the simulator."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from penstock.core.plan import PlanShape
+
+
+class CostModel(Protocol):
+    """Predicts how long a step takes."""
+
+    def step(self, shape: PlanShape) -> float:
+        """Return the seconds that a step of this shape takes."""
+        ...
+
+
+def prefill_shape(start: int, tokens: int) -> PlanShape:
+    """Return the shape of a step that computes ``tokens`` tokens of one sequence from ``start`` on."""
+    pairs = tokens * start + tokens * (tokens + 1) // 2
+    return PlanShape(tokens, 1, 0, tokens, 0, pairs, 1)
+
+
+def recompute_seconds(cost: CostModel, tokens: int) -> float:
+    """Return the seconds lost by giving up the KV of ``tokens`` tokens of one sequence.
+
+    The step's fixed part is left out: recomputation rides along in steps that run anyway.
+    """
+    if tokens <= 0:
+        return 0.0
+    return max(0.0, cost.step(prefill_shape(0, tokens)) - cost.step(prefill_shape(0, 1)))

@@ -1,0 +1,175 @@
+"""The one loop. Offline, online, overlapped and simulated serving all run `EngineCore.tick`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+from penstock.config.settings import CacheConfig, ScheduleConfig
+from penstock.core.clock import Clock
+from penstock.core.errors import Overloaded, StepFault
+from penstock.core.events import EventSink
+from penstock.core.executor import Executor
+from penstock.core.output import EngineStats, FinishReason, Output
+from penstock.core.plan import StepPlan, StepResult
+from penstock.core.request import RequestSpec
+from penstock.core.scheduler import Scheduler
+from penstock.core.stats import snapshot
+from penstock.policies.bundle import build_policies
+
+log = logging.getLogger(__name__)
+
+
+class MonotonicClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Return `time.monotonic()`."""
+        return time.monotonic()
+
+
+class EngineCore:
+    """Drives a scheduler and an executor, one step a tick. Not thread-safe: one thread owns it.
+
+    Args:
+        scheduler: the brain.
+        executor: the body.
+        clock: source of time for both.
+        depth: steps kept in flight besides the one collected.
+    """
+
+    def __init__(self, scheduler: Scheduler, executor: Executor, clock: Clock, depth: int = 0) -> None:
+        self.scheduler = scheduler
+        self.executor = executor
+        self.clock = clock
+        self._depth = depth
+        self._in_flight: deque[StepPlan] = deque()
+        self._draining = False
+
+    def submit(self, spec: RequestSpec) -> None:
+        """Take a request in.
+
+        Raises:
+            InvalidRequest: it could never run here.
+            Overloaded: the admit policy turned it away, or the engine is draining.
+        """
+        if self._draining:
+            raise Overloaded("the server is shutting down", None)
+        self.scheduler.submit(spec, self.clock.now())
+
+    def cancel(
+        self, request_id: str, detail: str = "client", reason: FinishReason = FinishReason.ABORT
+    ) -> bool:
+        """End a request early; its terminal event comes with the next tick. False if it is not live."""
+        return self.scheduler.cancel(request_id, self.clock.now(), reason, detail)
+
+    def has_work(self) -> bool:
+        """Whether a tick could bring anything."""
+        s = self.scheduler
+        return bool(s.outbox or self._in_flight or len(s.waiting) or len(s.running))
+
+    def tick(self) -> list[Output]:
+        """Keep the pipeline full, land its oldest step, and return what happened since the last tick."""
+        while len(self._in_flight) <= self._depth:
+            plan = self.scheduler.plan(self.clock.now())
+            if plan is None:
+                break
+            try:
+                self.executor.submit(plan)
+            except StepFault as fault:
+                self._settle()
+                self._fail(plan, fault)
+                break
+            self._in_flight.append(plan)
+        if self._in_flight:
+            self._land_oldest()
+        return self._take_outbox()
+
+    def _land_oldest(self) -> None:
+        plan = self._in_flight.popleft()
+        try:
+            result = self.executor.collect(plan.ticket)
+        except StepFault as fault:
+            # Later steps were built on the failed one: wait for them, then forget them too.
+            while self._in_flight:
+                self._collect_and_ignore(self._in_flight.popleft())
+            self._fail(plan, fault)
+            return
+        self._land(result)
+
+    def _land(self, result: StepResult) -> None:
+        self.scheduler.land(result, self.clock.now())
+
+    def _settle(self) -> None:
+        while self._in_flight:
+            self._land_oldest()
+
+    def _collect_and_ignore(self, plan: StepPlan) -> None:
+        try:
+            self.executor.collect(plan.ticket)
+        except StepFault:
+            log.debug("step %d, built on a failed one, failed too", plan.ticket)
+
+    def _fail(self, plan: StepPlan, fault: StepFault) -> None:
+        log.warning("step %d of %d sequences failed: %s", plan.ticket, len(plan.items), fault)
+        self.scheduler.abandon(plan.ticket, str(fault), self.clock.now())
+
+    def _take_outbox(self) -> list[Output]:
+        out = self.scheduler.outbox
+        self.scheduler.outbox = []
+        return out
+
+    def stats(self) -> EngineStats:
+        """Return the figures of this moment, in O(1)."""
+        return snapshot(self.scheduler)
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget cached prefixes; False while any is in use."""
+        return self.scheduler.kv.reset()
+
+    def drain(self) -> None:
+        """Stop admitting; requests already taken in go on."""
+        self._draining = True
+
+    def abort_all(self, detail: str) -> None:
+        """End every live request; their terminal events come with the next tick."""
+        for request_id in list(self.scheduler.sequences):
+            self.cancel(request_id, detail)
+
+    def close(self) -> None:
+        """Release the executor; idempotent."""
+        self.executor.close()
+
+
+def build_engine(
+    executor: Executor,
+    schedule: ScheduleConfig,
+    cache: CacheConfig | None = None,
+    clock: Clock | None = None,
+    sink: EventSink | None = None,
+) -> EngineCore:
+    """Put an engine together around an executor.
+
+    Args:
+        executor: the body; its spec bounds the scheduler.
+        schedule: budgets and policies; ``max_num_batched_tokens`` and ``pipeline_depth`` of 0 and -1 fall
+            back to 512 and the executor's own depth.
+        cache: for ``enable_prefix_caching``.
+        clock: source of time; the machine's monotonic clock by default.
+        sink: receiver of state transitions.
+
+    Raises:
+        ConfigError: a policy string cannot be read or used.
+    """
+    spec = executor.spec()
+    scheduler = Scheduler(
+        spec,
+        build_policies(schedule),
+        max_seqs=schedule.max_num_seqs,
+        max_tokens=schedule.max_num_batched_tokens or 512,
+        prefix_caching=(cache or CacheConfig()).enable_prefix_caching,
+        sink=sink,
+    )
+    depth = spec.pipeline_depth if schedule.pipeline_depth < 0 else schedule.pipeline_depth
+    return EngineCore(scheduler, executor, clock or MonotonicClock(), depth)

@@ -1,0 +1,1 @@
+"""Built-in `admit` policies, one a file."""

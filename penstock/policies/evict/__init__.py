@@ -1,0 +1,1 @@
+"""Built-in `evict` policies, one a file."""

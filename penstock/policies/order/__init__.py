@@ -1,0 +1,1 @@
+"""Built-in `order` policies, one a file."""

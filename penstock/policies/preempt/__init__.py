@@ -1,0 +1,1 @@
+"""Built-in `preempt` policies, one a file."""

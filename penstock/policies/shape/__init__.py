@@ -1,0 +1,1 @@
+"""Built-in `shape` policies, one a file."""
