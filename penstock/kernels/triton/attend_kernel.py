@@ -1,16 +1,18 @@
-"""The paged attention kernel: online softmax over the pages of one sequence, optionally over a share of its keys.
+"""The paged attention kernel: online softmax over the pages of one sequence, or over a share of its keys.
 
-One kernel serves prefill, mixed and decode steps; what differs is data. A *tile* is up to ``BLOCK_M // GROUP``
-consecutive rows of one sequence, and a program attends one (tile, KV head, split of the keys). The query heads that
-share a KV head are folded into the rows of the tile, so that a key is read once for all of them. The recurrence is
-the online softmax (Milakov and Gimelshein, 2018) as tiled by FlashAttention-2 (Dao, 2023); splits and their merge are
-flash-decoding (Dao, Haziza, Massa and Sizov, 2023).
+One kernel serves prefill, mixed and decode steps; what differs is data. A *tile* is up to
+``BLOCK_M // GROUP`` consecutive rows of one sequence, and a program attends one (tile, KV head, split of the
+keys). The query heads that share a KV head are folded into the rows of the tile, so that a key is read once
+for all of them. The recurrence is the online softmax (Milakov and Gimelshein, 2018) as tiled by
+FlashAttention-2 (Dao, 2023); splits and their merge are flash-decoding (Dao, Haziza, Massa and Sizov, 2023).
 
-Legend: M folded query rows of a tile (row, then head within its group), K keys of a tile, D head dim padded to a
-power of two, S splits. Everything is masked down to the true sizes at loads and stores.
+Legend: M folded query rows of a tile (row, then head within its group), K keys of a tile, D head dim padded
+to a power of two, S splits. Everything is masked down to the true sizes at loads and stores.
 """
 
-# No `from __future__ import annotations` here: Triton reads the annotations as objects.
+# ruff: noqa: ANN
+# Arguments of kernels are Triton values; only `tl.constexpr` is an annotation that Triton reads, and it must
+# read it as an object: hence no `from __future__ import annotations` here.
 import triton
 import triton.language as tl
 
@@ -29,10 +31,10 @@ def _softcap(score_MK, CAP: tl.constexpr):
 
 @triton.jit
 def _key_range(position_M, live_M, kv_len, TILE_K: tl.constexpr, WINDOW: tl.constexpr):
-    """Return the keys [low, high) that some row of the tile sees, and this split's tiles of keys [begin, end).
+    """Return the keys [low, high) that some row of the tile sees, and this split's key tiles [begin, end).
 
-    Tiles are aligned to absolute positions, so that a key falls at the same place of the same tile whatever else is
-    in the step.
+    Tiles are aligned to absolute positions, so that a key falls at the same place of the same tile whatever
+    else is in the step.
     """
     high = tl.minimum(tl.max(tl.where(live_M, position_M, -1), axis=0) + 1, kv_len)
     low = high * 0
@@ -110,9 +112,9 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
     """Attend one (tile, KV head, split). Grid: (tiles, kv_heads, splits).
 
     ``tile_ptr`` holds four int32 per tile: sequence (row of the block table), first row, rows, context length.
-    ``out`` and ``lse`` are ``[splits, out_rows, heads(, head_dim)]``, contiguous; the out row is the row itself, or with
-    SPLIT ``tile * (BLOCK_M // GROUP) + row in tile``. No visible key: out = 0, lse = -inf. WINDOW = 0 and CAP = 0 mean
-    none. Keys sit at ``block * kv_block + (kv_head * PAGE + offset) * HEAD_DIM``, scales alike; strides are in elements.
+    ``out`` and ``lse`` are ``[splits, out_rows, heads(, head_dim)]``, contiguous; the out row is the row, or
+    with SPLIT ``tile * (BLOCK_M // GROUP) + row in tile``. WINDOW = 0 and CAP = 0 mean none. A key sits at
+    ``block * kv_block + (kv_head * PAGE + offset) * HEAD_DIM``, its scales alike. Strides are in elements.
     """
     tile = tl.program_id(0)
     kv_head = tl.program_id(1).to(tl.int64)
@@ -137,11 +139,14 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
     for index in range(begin, end):
         key_K = index * TILE_K + k_K
         live_K = (key_K >= low) & (key_K < high)
+        # fmt: off
         k_DK, v_KD, ks_K, vs_K = _load_keys(
             k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr + sequence * table_row, key_K, live_K,
-            kv_block, scale_block, kv_head, q_MD.dtype, HEAD_DIM, D_PAD, PAGE, INT8)  # fmt: skip
+            kv_block, scale_block, kv_head, q_MD.dtype, HEAD_DIM, D_PAD, PAGE, INT8)
         top_M, sum_M, acc_MD = _absorb(
-            q_MD, k_DK, v_KD, ks_K, vs_K, key_K, live_K, position_M, scale, top_M, sum_M, acc_MD, WINDOW, CAP, INT8)  # fmt: skip
+            q_MD, k_DK, v_KD, ks_K, vs_K, key_K, live_K, position_M, scale, top_M, sum_M, acc_MD,
+            WINDOW, CAP, INT8)
+        # fmt: on
 
     some_M = sum_M > 0
     safe_M = tl.where(some_M, sum_M, 1.0)
@@ -159,7 +164,7 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
 def merge_kernel(part_ptr, part_lse_ptr, tile_ptr, out_ptr, lse_ptr, splits, part_rows,
                  HEAD_DIM: tl.constexpr, D_PAD: tl.constexpr, ROWS: tl.constexpr, S_PAD: tl.constexpr):
     # fmt: on
-    """Merge the splits of one (row, head). Grid: (tiles * ROWS, heads), ROWS = rows per tile of the partial buffers.
+    """Merge the splits of one (row, head). Grid: (tiles * ROWS, heads), ROWS = rows per tile of the parts.
 
     Exact (see `penstock.kernels.partial.merge`); the order of the sum depends on S_PAD only.
     """

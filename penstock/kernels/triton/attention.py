@@ -1,0 +1,165 @@
+"""The Triton attention backend (CUDA; on the CPU only in Triton's interpreter, for tests).
+
+Legend: N rows, H query heads, D head dim, T tiles, F splits.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import triton
+from torch import Tensor
+
+from penstock.kernels.attention.base import AttnNeed, LayerKV
+from penstock.kernels.layer_spec import LayerSpec
+from penstock.kernels.partial import Partial, empty_partial
+from penstock.kernels.rows import StepRows
+from penstock.kernels.triton.launch import run_launch
+from penstock.kernels.triton.plan import (
+    LONG_M,
+    SHORT_M,
+    Launch,
+    StaticRows,
+    TritonPlan,
+    cut_tiles,
+    pick_splits,
+    static_tiles,
+    stored_sequences,
+    to_device,
+)
+
+MAX_HEAD_DIM = 256
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    """Return the multiprocessors of a CUDA device, 0 for the interpreter."""
+    if device.type != "cuda":
+        return 0
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+class TritonAttention:
+    """Paged attention by one Triton kernel over tiles of rows; raw and int8 KV are read in place.
+
+    Args:
+        splits: cut the keys of every tile into this many splits; None chooses by the load of the device.
+    """
+
+    name = "triton"
+    graph_safe = True
+    """`plan` and `attend` can be captured in a CUDA graph when the rows are `StaticRows`."""
+    invariant = False
+    """Whether a row's result is the same bits whatever else is in the step."""
+
+    def __init__(self, splits: int | None = None) -> None:
+        self._splits = splits
+
+    @classmethod
+    def refusal(cls, need: AttnNeed) -> str | None:
+        """See `AttentionBackend.refusal`."""
+        if need.device != "cuda" and not triton.knobs.runtime.interpret:
+            return f"device: expected cuda (or TRITON_INTERPRET=1 for tests), got {need.device}"
+        if need.device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+            return "device: expected CUDA compute capability 8.0 or newer"
+        if need.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            return f"dtype: expected float32, bfloat16 or float16, got {need.dtype}"
+        if need.codec not in ("raw", "int8"):
+            return f"codec: expected raw or int8, got {need.codec}"
+        if need.batch_invariant and not cls.invariant:
+            return "batch_invariant: splits and tile sizes follow the load; use triton_invariant"
+        for layer in need.layers:
+            if layer.head_dim > MAX_HEAD_DIM:
+                return (
+                    f"head_dim: expected at most {MAX_HEAD_DIM}, got {layer.head_dim} in layer {layer.index}"
+                )
+        return None
+
+    def plan(self, rows: StepRows, page_size: int) -> TritonPlan:
+        """See `AttentionBackend.plan`; the tiles follow when the first layer tells its head counts."""
+        covered = rows.padded_from is None and sum(rows.q_lens) == rows.tokens_N.shape[0]
+        return TritonPlan(rows=rows, page_size=page_size, launches={}, covered=covered)
+
+    def replan(self, plan: TritonPlan, rows: StepRows) -> None:
+        """Forget the old tiles and take over ``rows``; see `ReplannableBackend`."""
+        fresh = self.plan(rows, plan.page_size)
+        plan.rows, plan.launches, plan.covered = rows, fresh.launches, fresh.covered
+
+    def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: TritonPlan) -> Partial:
+        """See `AttentionBackend.attend`."""
+        group = layer.heads // layer.kv_heads
+        launches = plan.launches.get((group, layer.kv_heads))
+        if launches is None:
+            launches = self._launches(plan, group, layer.kv_heads, q_NHD.device)
+            plan.launches[group, layer.kv_heads] = launches
+        if q_NHD.stride(2) != 1 or q_NHD.stride(1) != layer.head_dim:
+            q_NHD = q_NHD.contiguous()
+        if plan.covered:
+            out = Partial(
+                torch.empty(q_NHD.shape, dtype=q_NHD.dtype, device=q_NHD.device),
+                torch.empty(q_NHD.shape[:2], dtype=torch.float32, device=q_NHD.device),
+            )
+        else:
+            blank = empty_partial(*q_NHD.shape, device=q_NHD.device)
+            out = Partial(blank.out_NHD.to(q_NHD.dtype), blank.lse_NH)
+        for launch in launches:
+            run_launch(launch, q_NHD, kv, layer, plan, out)
+        return out
+
+    def _launches(
+        self, plan: TritonPlan, group: int, kv_heads: int, device: torch.device
+    ) -> tuple[Launch, ...]:
+        short_m = max(SHORT_M, triton.next_power_of_2(group))
+        if isinstance(plan.rows, StaticRows):
+            keys = plan.rows.block_table_SB.shape[1] * plan.page_size
+            tiles_T4 = static_tiles(plan.rows)
+            return (Launch(tiles_T4, short_m, self._pick_splits(len(tiles_T4) * kv_heads, keys, device)),)
+        sequences = stored_sequences(plan.rows)
+        short = [s for s in sequences if s[2] * group <= short_m]
+        long = [s for s in sequences if s[2] * group > short_m]
+        return tuple(
+            self._launch(part, block_m, group, kv_heads, device)
+            for part, block_m in ((short, short_m), (long, max(LONG_M, short_m)))
+            if part
+        )
+
+    def _launch(
+        self,
+        sequences: list[tuple[int, int, int, int]],
+        block_m: int,
+        group: int,
+        kv_heads: int,
+        device: torch.device,
+    ) -> Launch:
+        tiles, keys = cut_tiles(sequences, block_m // group)
+        return Launch(
+            to_device(tiles, device), block_m, self._pick_splits(len(tiles) * kv_heads, keys, device)
+        )
+
+    def _pick_splits(self, programs: int, keys: int, device: torch.device) -> int:
+        if self._splits is not None:
+            return self._splits
+        return pick_splits(programs, keys, _processors(device))
+
+
+class TritonInvariantAttention(TritonAttention):
+    """The same kernel with one tile size and no splits: a row's result never depends on its batch-mates.
+
+    A row is then reduced over its keys in one fixed order, whether it comes alone, in a chunk or in a decode step.
+    """
+
+    name = "triton_invariant"
+    invariant = True
+
+    def __init__(self) -> None:
+        super().__init__(splits=1)
+
+    def _launches(
+        self, plan: TritonPlan, group: int, kv_heads: int, device: torch.device
+    ) -> tuple[Launch, ...]:
+        block_m = max(LONG_M, triton.next_power_of_2(group))
+        if isinstance(plan.rows, StaticRows):
+            return (Launch(static_tiles(plan.rows), block_m, 1),)
+        sequences = stored_sequences(plan.rows)
+        return (self._launch(sequences, block_m, group, kv_heads, device),) if sequences else ()
