@@ -24,7 +24,7 @@ async def read_body(request: Request) -> bytes:
         APIError: 413 as soon as it is known to be larger than ``server.max_body_bytes``, 400 when the
             client went away in the middle.
     """
-    limit: int = request.app.state.config.server.max_body_bytes
+    limit: int = request.app.state.service.config.server.max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
         raise _too_large(limit)

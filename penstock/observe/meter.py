@@ -1,0 +1,99 @@
+"""Follows one sequence from its first delta to its end and tells the histograms."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from penstock.observe.metrics import Metrics
+
+
+class Milestones(Protocol):
+    """Engine-clock seconds of a sequence, 0 where not reached (`core.output.Timeline` has them)."""
+
+    @property
+    def arrival(self) -> float: ...  # noqa: D102
+    @property
+    def first_scheduled(self) -> float: ...  # noqa: D102
+    @property
+    def first_token(self) -> float: ...  # noqa: D102
+    @property
+    def last_token(self) -> float: ...  # noqa: D102
+    @property
+    def finished(self) -> float: ...  # noqa: D102
+
+
+class RequestMeter:
+    """Meter of one sequence; a request with ``n`` answers has ``n`` of them.
+
+    Milestones come from the engine's clock (its timeline), token gaps from the caller's clock.
+
+    Args:
+        metrics: where to record.
+        prompt_tokens: length of the prompt.
+        max_tokens: limit asked for; None when the context is the limit.
+    """
+
+    __slots__ = ("_done", "_last", "_metrics", "cached_tokens", "generated", "max_tokens", "prompt_tokens")
+
+    def __init__(self, metrics: Metrics, prompt_tokens: int, max_tokens: int | None = None) -> None:
+        self._metrics = metrics
+        self._last: float | None = None
+        self._done = False
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self.cached_tokens = 0
+        self.generated = 0
+
+    def delta(self, tokens: int, now: float) -> None:
+        """Count newly arrived tokens; those that arrive together share the time since the last ones.
+
+        Args:
+            tokens: how many.
+            now: seconds of any monotonic clock, the same at each call.
+        """
+        if tokens <= 0:
+            return
+        if self._last is None:
+            self._metrics.prompt_tokens.inc(self.prompt_tokens)
+            self._metrics.cached_tokens.inc(self.cached_tokens)
+            gaps = tokens - 1
+        else:
+            gaps = tokens
+        if gaps:
+            gap = (now - self._last) / gaps if self._last is not None else 0.0
+            for _ in range(gaps):
+                self._metrics.itl.observe(gap)
+        self._last = now
+        self.generated += tokens
+
+    def finish(self, reason: str, line: Milestones | None = None, preemptions: int = 0) -> None:
+        """Record the terminal event; only the first call counts.
+
+        Args:
+            reason: stop, length, abort or error.
+            line: milestones, None when it never reached the engine.
+            preemptions: how often it lost its memory.
+        """
+        if self._done:
+            return
+        self._done = True
+        to = self._metrics
+        to.finished.labels(to.model, reason).inc()
+        to.prompt_length.observe(self.prompt_tokens)
+        to.answer_length.observe(self.generated)
+        to.request_preemptions.observe(preemptions)
+        if self.max_tokens is not None:
+            to.max_tokens.observe(self.max_tokens)
+        if line is None:
+            return
+        if line.first_scheduled and line.arrival:
+            to.queue.observe(line.first_scheduled - line.arrival)
+        if not line.first_token:
+            return
+        to.ttft.observe(line.first_token - line.arrival)
+        to.prefill.observe(line.first_token - line.first_scheduled)
+        to.e2e.observe(line.finished - line.arrival)
+        to.decode.observe(line.last_token - line.first_token)
+        to.inference.observe(line.last_token - line.first_scheduled)
+        if self.generated > 1:
+            to.tpot.observe((line.last_token - line.first_token) / (self.generated - 1))

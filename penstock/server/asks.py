@@ -1,0 +1,117 @@
+"""From a validated body to what the engine is asked: prompt, parameters, options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from penstock.core.request import SLO
+from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
+from penstock.server.errors import APIError
+from penstock.server.schemas.chat import ChatRequest, ChatTemplateFields
+from penstock.server.schemas.completion import CompletionRequest
+from penstock.server.schemas.sampling import GenerationBody
+
+_PASSED_ON = (
+    *("temperature", "top_p", "top_k", "min_p", "n", "presence_penalty", "frequency_penalty"),
+    *("repetition_penalty", "min_tokens", "stop_token_ids", "ignore_eos", "allowed_token_ids", "bad_words"),
+    *("include_stop_str_in_output", "skip_special_tokens", "truncate_prompt_tokens", "prompt_logprobs"),
+)
+"""Fields whose name and meaning the engine's front shares."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One engine request; a batch of prompts is several."""
+
+    prompt: Prompt
+    params: Mapping[str, Any]
+    options: RequestOptions
+
+
+def chat_ask(body: ChatRequest, request: Request) -> Ask:
+    """Return the engine request of a chat body."""
+    params = _params(body)
+    if body.limit() == 0:
+        raise APIError(400, "max_tokens: must be at least 1", param="max_tokens", code="invalid_value")
+    _put(params, "max_tokens", body.limit())
+    if body.logprobs:
+        params["logprobs"] = body.top_logprobs or 0
+    return Ask(chat_prompt(body), params, _options(body, request))
+
+
+def chat_prompt(body: ChatTemplateFields) -> Chat:
+    """Return the conversation; an answer is begun unless the last message is to be continued."""
+    going_on = bool(body.continue_final_message)
+    begin = body.add_generation_prompt if body.add_generation_prompt is not None else not going_on
+    return Chat(
+        messages=body.turns(),
+        add_generation_prompt=begin,
+        continue_final_message=going_on,
+        template_kwargs=body.chat_template_kwargs or {},
+    )
+
+
+def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
+    """Return one engine request per prompt of a completion body."""
+    params = _params(body)
+    limit = 16 if body.max_tokens is None else body.max_tokens
+    if limit == 0 and not body.echo:
+        raise APIError(
+            400, "max_tokens: must be at least 1 unless echo is true", param="max_tokens", code="invalid_value"
+        )
+    # The engine always generates; scoring a prompt alone drops the one token that it could not avoid.
+    params["max_tokens"] = max(1, limit)
+    if body.logprobs is not None:
+        params["logprobs"] = body.logprobs
+        if body.echo:
+            params["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
+    options = _options(body, request)
+    special = True if body.add_special_tokens is None else body.add_special_tokens
+    return [
+        Ask(Text(text=prompt, add_special_tokens=special) if isinstance(prompt, str) else prompt, params, options)
+        for prompt in body.prompts()
+    ]
+
+
+def _params(body: GenerationBody) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for name in _PASSED_ON:
+        _put(params, name, getattr(body, name))
+    if body.stops():
+        params["stop"] = list(body.stops())
+    if body.top_k == -1:
+        params["top_k"] = 0
+    if body.seed is not None:
+        params["seed"] = body.seed & (2**63 - 1)
+    if body.logit_bias:
+        params["logit_bias"] = {int(key): value for key, value in body.logit_bias.items()}
+    return params
+
+
+def _put(params: dict[str, Any], name: str, value: Any) -> None:
+    if value is not None:
+        params[name] = value
+
+
+def _options(body: GenerationBody, request: Request) -> RequestOptions:
+    slo = body.slo
+    return RequestOptions(
+        tenant=body.tenant or body.user or "default",
+        weight=body.weight or 1.0,
+        priority=body.priority or 0,
+        slo=None
+        if slo is None
+        else SLO(
+            ttft=_seconds(slo.ttft_ms), tpot=_seconds(slo.tpot_ms), deadline=_seconds(slo.deadline_ms)
+        ),
+        program=body.program,
+        cache_namespace=body.cache_salt or "",
+        trace=request.headers.get("traceparent"),
+    )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

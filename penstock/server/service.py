@@ -1,0 +1,81 @@
+"""What every route needs: the engine, the settings, the model's public name and the metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+
+from penstock.config.settings import Config
+from penstock.frontend.async_engine import AsyncEngine
+from penstock.observe.metrics import Metrics
+from penstock.server.errors import APIError
+
+
+@dataclass(slots=True)
+class Service:
+    """The server's state; one per application, found by `of`."""
+
+    engine: AsyncEngine
+    config: Config
+    metrics: Metrics
+    model: str
+    """Name that clients use for the model."""
+    fingerprint: str
+    """OpenAI's ``system_fingerprint``: equal when model, numerics and version are."""
+    created: int = field(default_factory=lambda: int(time.time()))
+    """Unix seconds of the start."""
+    live_ids: set[str] = field(default_factory=set)
+    """Ids of the answers in the making."""
+
+    def check_model(self, name: str | None) -> None:
+        """Raise a 404 unless the name is absent or the one that is served."""
+        if name is not None and name != self.model:
+            raise APIError(
+                404,
+                f"The model '{name}' does not exist here; this server serves '{self.model}'.",
+                param="model",
+                code="model_not_found",
+            )
+
+
+def of(request: Request) -> Service:
+    """Return the service that a request is addressed to."""
+    service: Service = request.app.state.service
+    return service
+
+
+def build_service(engine: AsyncEngine, config: Config) -> Service:
+    """Return the state of a new server around a running engine."""
+    model = served_name(config)
+    return Service(engine, config, Metrics(model), model, _fingerprint(config, model))
+
+
+def served_name(config: Config) -> str:
+    """Return the model's public name: as configured, else the folder's or the hub's."""
+    if config.model.served_model_name:
+        return config.model.served_model_name
+    name = config.model.model
+    if not name:
+        from penstock.zoo import bundled_model_path
+
+        return Path(bundled_model_path()).name
+    return Path(name).resolve().name if Path(name).is_dir() else name
+
+
+def package_version() -> str:
+    """Return the installed version of Penstock."""
+    try:
+        return version("penstock")
+    except PackageNotFoundError:  # run from a tree that was never installed
+        return "unknown"
+
+
+def _fingerprint(config: Config, model: str) -> str:
+    numerics = (package_version(), model, config.model, config.cache.kv_cache_dtype)
+    return "fp_" + hashlib.sha256(msgspec.json.encode(numerics)).hexdigest()[:12]
