@@ -92,7 +92,7 @@ class AsyncEngine:
             options: tenant, priority, SLO...
 
         Raises:
-            InvalidRequest: names the field at fault (``prompt``, ``messages``, ``max_tokens``, ``top_p`` ...).
+            InvalidRequest: names the field at fault (``prompt``, ``messages``, ``max_tokens``...).
             Overloaded: the admit policy is full, or the engine is draining or restarting.
             EngineDead: the engine is gone for good; the text carries the cause.
         """
