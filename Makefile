@@ -37,7 +37,7 @@ lint: env  ## format, lint, types, import contracts, size limits
 	@echo "lint: size limits"       && $(BIN)/python tools/check_sizes.py penstock
 
 bench: env  ## offline throughput and latency of the bundled model, scheduler overhead; JSON in benchmarks/results
-	@$(BIN)/python benchmarks/scheduler_overhead.py
+	@$(BIN)/python benchmarks/scheduler_overhead.py --save benchmarks/results
 	@$(BIN)/penstock bench throughput --save benchmarks/results
 	@$(BIN)/penstock bench latency --save benchmarks/results
 
