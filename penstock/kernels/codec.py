@@ -1,8 +1,8 @@
 """The representation axis: how keys and values are kept in the pages.
 
-Rule (write-through): a step writes its rows through the codec first, and attends through the codec afterwards,
-also inside the chunk it has just written. Hidden states then do not depend on chunk borders, and a prefix
-hit equals a miss bit for bit, lossy or not.
+Rule (write-through): a step writes its rows through the codec first, and attends through the codec
+afterwards, also inside the chunk it has just written. What a row reads then does not depend on chunk borders,
+and a prefix hit reads what a miss reads, lossy or not.
 
 Legend: N rows, H KV heads, D head dim, X (block, head) tiles, P page.
 """
@@ -55,7 +55,7 @@ class Codec(Protocol):
     def gather(
         self, planes: Mapping[str, Tensor], tiles_X: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Return K and V of (block, kv head) tiles, each ``[X, page, head_dim]`` in ``dtype``; always a copy."""
+        """Return K and V of (block, KV head) tiles, each a fresh ``[X, page, head_dim]`` in ``dtype``."""
         ...
 
     def fingerprint(self) -> str:

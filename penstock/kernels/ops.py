@@ -67,8 +67,12 @@ class Ops(Protocol):
         """
         ...
 
+    def softcap(self, x: Tensor, cap: float) -> Tensor:
+        """Return ``cap * tanh(x / cap)``."""
+        ...
 
-ACTIVATIONS = ("silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu")
+
+ACTIVATIONS = ("silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "sigmoid")
 """Activations a config may name. The three tanh forms of gelu are one function."""
 
 
@@ -86,6 +90,8 @@ def activation(name: str, x: Tensor) -> Tensor:
         return F.gelu(x, approximate="tanh")
     if name == "relu":
         return F.relu(x)
+    if name == "sigmoid":
+        return torch.sigmoid(x)
     raise ValueError(f"unknown activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
 
 
@@ -167,6 +173,10 @@ class TorchOps:
                 out_PE[pairs] = F.linear(hidden_MF, down_XEF[expert])
                 start += count
         return combine_experts(out_PE, weights_NK)
+
+    def softcap(self, x: Tensor, cap: float) -> Tensor:
+        """See `Ops.softcap`."""
+        return cap * torch.tanh(x / cap)
 
 
 def combine_experts(out_PE: Tensor, weights_NK: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ class KVReader(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Return K and V of (block, kv head) tiles, each ``[X, page, head_dim]`` in ``dtype``; always a copy.
 
-        Tile ``block * kv_heads + head`` is contiguous in the layout, so a page table per KV head is just another
-        index tensor.
+        Tile ``block * kv_heads + head`` is contiguous in the layout, so a page table per KV head is just
+        another index tensor.
         """
         ...
 
@@ -53,9 +53,9 @@ class KVReader(Protocol):
 class LayerKV:
     """The KV of one owner layer: planes of the layout ``[blocks, kv_heads, page, ...]`` and their codec.
 
-    The raw codec has planes ``k`` and ``v``, ``[blocks, kv_heads, page, head_dim]``, in the model's dtype. The
-    int8 codec has ``k``, ``v`` (int8) and ``k_scale``, ``v_scale`` (float32, ``[blocks, kv_heads, page]``).
-    A fused backend reads planes itself; others call ``codec.gather``.
+    The raw codec has planes ``k`` and ``v``, ``[blocks, kv_heads, page, head_dim]``, in the model's dtype.
+    The int8 codec has ``k``, ``v`` (int8) and ``k_scale``, ``v_scale`` (float32, ``[blocks, kv_heads,
+    page]``). A fused backend reads planes itself; others call ``codec.gather``.
     """
 
     planes: Mapping[str, Tensor]

@@ -1,0 +1,1 @@
+"""Decoders described by a `ModelSpec`, read from Hugging Face folders."""

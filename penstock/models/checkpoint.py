@@ -1,0 +1,154 @@
+"""Reading tensors of a safetensors folder through memory maps, and filling parameters with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from penstock.core.errors import ConfigError
+from penstock.models.params import Param, Recipe
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+class Checkpoint:
+    """The tensors of a model folder, by name; files are mapped when first needed.
+
+    Args:
+        folder: holds ``model.safetensors``, or the index and its shards.
+        prefixes: the first is taken off a name that is not found as it stands, and the others are tried in
+            its place (base models and text parts of larger models are saved under other prefixes).
+
+    Raises:
+        ConfigError: no safetensors file, an unreadable index, or a shard that the index names is missing.
+    """
+
+    def __init__(self, folder: Path, prefixes: tuple[str, ...] = ()) -> None:
+        self._folder = folder
+        self._prefixes = prefixes
+        self._files: dict[str, Any] = {}
+        self._file_of = self._read_index()
+
+    def _read_index(self) -> dict[str, str]:
+        index = self._folder / INDEX
+        if index.is_file():
+            try:
+                weight_map = dict(json.loads(index.read_text())["weight_map"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError("model.model", f"{index} is not a valid index: {error!r}") from error
+            missing = sorted({name for name in weight_map.values() if not (self._folder / name).is_file()})
+            if missing:
+                raise ConfigError(
+                    "model.model",
+                    f"{self._folder} lacks shards that {INDEX} names: {', '.join(missing[:5])}",
+                )
+            return weight_map
+        files = [SINGLE] if (self._folder / SINGLE).is_file() else []
+        files = files or sorted(path.name for path in self._folder.glob("*.safetensors"))
+        if not files:
+            raise ConfigError(
+                "model.model", f"{self._folder} holds no {SINGLE} and no {INDEX}; only safetensors are read"
+            )
+        return {name: file for file in files for name in self._open(file).keys()}  # noqa: SIM118
+
+    def _open(self, file: str) -> Any:
+        if file not in self._files:
+            try:
+                self._files[file] = safe_open(self._folder / file, framework="pt", device="cpu")
+            except (SafetensorError, OSError) as error:
+                raise ConfigError(
+                    "model.model", f"{self._folder / file} is corrupt or unreadable: {error}"
+                ) from error
+        return self._files[file]
+
+    def find(self, name: str) -> str | None:
+        """Return the name under which the checkpoint holds the tensor, or None."""
+        if name in self._file_of:
+            return name
+        bare = name.removeprefix(self._prefixes[0]) if self._prefixes else name
+        for prefix in self._prefixes:
+            if prefix + bare in self._file_of:
+                return prefix + bare
+        return None
+
+    def read(self, name: str) -> Tensor:
+        """Return a tensor, mapped from its file.
+
+        Raises:
+            ConfigError: there is no such tensor, or its shard is corrupt.
+        """
+        found = self.find(name)
+        if found is None:
+            raise ConfigError("model.model", f"{self._folder} holds no tensor {name!r}")
+        file = self._file_of[found]
+        try:
+            tensor: Tensor = self._open(file).get_tensor(found)
+        except (SafetensorError, OSError) as error:
+            raise ConfigError(
+                "model.model", f"{self._folder / file}: tensor {found!r} cannot be read: {error}"
+            ) from error
+        return tensor
+
+    def close(self) -> None:
+        """Drop the maps."""
+        self._files.clear()
+
+
+def _recipe_for(param: Param, checkpoint: Checkpoint) -> Recipe:
+    for recipe in param.recipes:
+        if checkpoint.find(recipe[0].name) is not None:
+            return recipe
+    return param.recipes[0]
+
+
+def load_params(
+    params: Iterable[Param], checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """Fill every parameter from the checkpoint.
+
+    Raises:
+        ConfigError: a tensor is missing, unreadable, or of another shape than the config calls for.
+    """
+    return {
+        param.name: _fill(torch.empty(param.shape, dtype=dtype, device=device), param, checkpoint)
+        for param in params
+    }
+
+
+def _fill(target: Tensor, param: Param, checkpoint: Checkpoint) -> Tensor:
+    for piece in _recipe_for(param, checkpoint):
+        found = checkpoint.read(piece.name)
+        view = target[piece.at] if piece.at else target
+        try:
+            source = piece.take(found) if piece.take is not None else found
+            fits = source.shape == view.shape
+        except (RuntimeError, IndexError):
+            fits = False
+        if not fits:
+            shown = "x".join(map(str, view.shape)) if piece.take is None else "another shape"
+            raise ConfigError(
+                "model.model",
+                f"tensor {piece.name!r} is {'x'.join(map(str, found.shape))}, the config calls for {shown}",
+            )
+        view.copy_(source)
+    return target
+
+
+def dummy_params(
+    params: Iterable[Param], dtype: torch.dtype, device: torch.device, seed: int, std: float = 0.02
+) -> dict[str, Tensor]:
+    """Return random parameters of the right shapes, the same for the same seed and device type."""
+    generator = torch.Generator(device=device).manual_seed(seed)
+    fill: dict[str, Callable[[Tensor], Tensor]] = {
+        "normal": lambda t: t.normal_(0.0, std, generator=generator),
+        "one": lambda t: t.fill_(1.0),
+        "zero": lambda t: t.zero_(),
+    }
+    return {p.name: fill[p.init](torch.empty(p.shape, dtype=dtype, device=device)) for p in params}

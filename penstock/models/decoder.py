@@ -1,0 +1,189 @@
+"""The one decoder: every family is this forward, driven by its `ModelSpec`.
+
+Legend: N rows of the step, E hidden, W embedding width, V vocabulary, R sampled rows, H query heads,
+G KV heads, D head dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from penstock.kernels.attention.base import AttnPlan
+from penstock.kernels.attention.layer import StepAttention, attend_layer
+from penstock.kernels.compile import AttentionStack
+from penstock.kernels.ops import Ops
+from penstock.kernels.rows import StepRows
+from penstock.kernels.store import KVStore
+from penstock.models.params import BlockParams, ModelParams
+from penstock.models.rope import RopeTable
+from penstock.models.spec import BlockSpec, MlpSpec, ModelSpec, NormSpec
+
+
+class Decoder:
+    """A loaded model: weights, operations and attention axes.
+
+    Args:
+        spec: the model.
+        params: its weights, all on one device and of one dtype.
+        stack: compiled attention axes.
+        ops: dense operations.
+        context: longest sequence that will be run, in tokens; fixes rotary frequencies that depend on it.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, params: ModelParams, stack: AttentionStack, ops: Ops, context: int
+    ) -> None:
+        self.spec = spec
+        self.context = context
+        self.stack = stack
+        self.ops = ops
+        self.device = stack.device
+        self.dtype = stack.dtype
+        self._params = params
+        self._ropes = [RopeTable(rope, context, stack.device) for rope in spec.ropes]
+
+    def weight_bytes(self) -> int:
+        """Return the bytes of all weights and rotary tables; a tied head counts once."""
+        tensors = [self._params.embed, self._params.positions, self._params.project_in]
+        tensors += [self._params.project_out, self._params.final, self._params.final_bias]
+        if self._params.head is not self._params.embed:
+            tensors.append(self._params.head)
+        for block in self._params.blocks:
+            tensors += [getattr(block, slot) for slot in BlockParams.__dataclass_fields__]
+        total = sum(t.numel() * t.element_size() for t in tensors if t is not None)
+        return total + sum(table.nbytes() for table in self._ropes)
+
+    def kv_bytes_per_block(self, page_size: int) -> int:
+        """Return the bytes of one page over all layers."""
+        return self.stack.bytes_per_token * page_size
+
+    def new_kv(self, blocks: int, page_size: int) -> KVStore:
+        """Allocate a paged store (see `KVStore`).
+
+        Raises:
+            ConfigError: the attention backend cannot work with this page size.
+        """
+        return self.stack.new_store(blocks, page_size)
+
+    def plan(self, rows: StepRows, page_size: int) -> AttnPlan:
+        """Return the attention plan of a step; `forward` makes it itself unless it is given one."""
+        return self.stack.backend.plan(rows, page_size)
+
+    @torch.inference_mode()
+    def forward(self, rows: StepRows, kv: KVStore, plan: AttnPlan | None = None) -> Tensor:
+        """Compute the rows, storing their keys and values.
+
+        Args:
+            rows: the step.
+            kv: the store that the block tables refer to.
+            plan: an attention plan made before (captured graphs); made here if not given.
+
+        Returns:
+            Hidden states after the final norm, ``[N, W]`` (W is E but for models that project out).
+        """
+        for table in self._ropes:
+            table.reach(max(rows.kv_lens, default=1))
+        turns = [table.at(rows.positions_N) for table in self._ropes]
+        step = StepAttention(
+            self.stack, kv, plan or self.plan(rows, kv.page_size), rows.kv_slots_N[: rows.padded_from]
+        )
+        x_NE = self._embed(rows)
+        for block, params in zip(self.spec.blocks, self._params.blocks, strict=True):
+            x_NE = self._block(x_NE, block, params, step, turns)
+        if self.spec.final_norm:
+            x_NE = self._norm(self.spec.norm, x_NE, self._params.final, self._params.final_bias)
+        if self._params.project_out is not None:
+            x_NE = self.ops.linear(x_NE, self._params.project_out)
+        return x_NE
+
+    @torch.inference_mode()
+    def logits(self, hidden_RW: Tensor) -> Tensor:
+        """Return float32 logits ``[R, V]`` of rows of `forward`'s result."""
+        logits_RV = self.ops.linear(hidden_RW, self._params.head).float()
+        if self.spec.logit_softcap is not None:
+            logits_RV = self.ops.softcap(logits_RV, self.spec.logit_softcap)
+        return logits_RV
+
+    def _embed(self, rows: StepRows) -> Tensor:
+        x_NE = self._params.embed.index_select(0, rows.tokens_N)
+        if self._params.project_in is not None:
+            x_NE = self.ops.linear(x_NE, self._params.project_in)
+        if self.spec.embed_scale != 1.0:
+            # In the model's dtype, as the models were trained.
+            x_NE = x_NE * torch.tensor(self.spec.embed_scale, dtype=x_NE.dtype, device=x_NE.device)
+        if self._params.positions is not None:
+            places_N = rows.positions_N + self.spec.position_offset
+            x_NE = x_NE + self._params.positions.index_select(0, places_N)
+        return x_NE
+
+    def _block(
+        self,
+        x_NE: Tensor,
+        block: BlockSpec,
+        params: BlockParams,
+        step: StepAttention,
+        turns: Sequence[tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """One block: attention and feed-forward, each with norms at the sites that the spec names."""
+        normed_NE = self._site("attn_in", x_NE, params)
+        attn_NE = self._attention(normed_NE, block, params, step, turns)
+        attn_NE = self._site("attn_out", attn_NE, params)
+        if self.spec.parallel:
+            return x_NE + attn_NE + self._feed(self._site("mlp_in", x_NE, params), block, params)
+        x_NE = self._site("attn_sum", x_NE + attn_NE, params)
+        mlp_NE = self._feed(self._site("mlp_in", x_NE, params), block, params)
+        return self._site("mlp_sum", x_NE + self._site("mlp_out", mlp_NE, params), params)
+
+    def _site(self, site: str, x_NE: Tensor, params: BlockParams) -> Tensor:
+        if site not in self.spec.norm_sites:
+            return x_NE
+        return self._norm(self.spec.norm, x_NE, getattr(params, site), getattr(params, f"{site}_bias"))
+
+    def _norm(self, norm: NormSpec, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        if norm.kind == "layer":
+            return self.ops.layer_norm(x, weight, bias, norm.eps)
+        assert weight is not None
+        return self.ops.rms_norm(x, weight, norm.eps, norm.offset)
+
+    def _attention(
+        self,
+        x_NE: Tensor,
+        block: BlockSpec,
+        params: BlockParams,
+        step: StepAttention,
+        turns: Sequence[tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        layer = block.attention
+        count, dim = x_NE.shape[0], layer.head_dim
+        heads_NHD = self.ops.linear(x_NE, params.qkv, params.qkv_bias).view(count, -1, dim)
+        q_NHD, k_NGD, v_NGD = heads_NHD.split((layer.heads, layer.kv_heads, layer.kv_heads), dim=1)
+        if params.q_norm is not None and params.k_norm is not None:
+            q_NHD = self._norm(self.spec.norm, q_NHD, params.q_norm, None)
+            k_NGD = self._norm(self.spec.norm, k_NGD, params.k_norm, None)
+        if block.rope is not None:
+            cos_NR, sin_NR = turns[block.rope]
+            q_NHD = self.ops.rotate(q_NHD, cos_NR, sin_NR)
+            k_NGD = self.ops.rotate(k_NGD, cos_NR, sin_NR)
+        out_NHD = attend_layer(layer, q_NHD, k_NGD, v_NGD, step)
+        return self.ops.linear(out_NHD.reshape(count, -1), params.out, params.out_bias)
+
+    def _feed(self, x_NE: Tensor, block: BlockSpec, params: BlockParams) -> Tensor:
+        mlp = block.mlp
+        if isinstance(mlp, MlpSpec):
+            assert params.up is not None and params.down is not None
+            up_NF = self.ops.linear(x_NE, params.up, params.up_bias)
+            mid_NF = self.ops.gated(mlp.act, up_NF) if mlp.gated else self.ops.activate(mlp.act, up_NF)
+            return self.ops.linear(mid_NF, params.down, params.down_bias)
+        assert params.router is not None and params.experts_up is not None and params.experts_down is not None
+        logits_NX = self.ops.linear(x_NE, params.router)
+        weights_NK, ids_NK = self.ops.route(logits_NX, mlp.top_k, mlp.renormalise)
+        out_NE = self.ops.experts(x_NE, weights_NK, ids_NK, params.experts_up, params.experts_down, mlp.act)
+        if params.shared_up is None or params.shared_down is None or params.shared_gate is None:
+            return out_NE
+        shared_NF = self.ops.gated(mlp.act, self.ops.linear(x_NE, params.shared_up))
+        shared_NE = self.ops.linear(shared_NF, params.shared_down)
+        gate_N1 = self.ops.activate("sigmoid", self.ops.linear(x_NE, params.shared_gate))
+        return out_NE + gate_N1 * shared_NE

@@ -1,0 +1,184 @@
+"""From a folder or hub name to a `Decoder`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from penstock.core.errors import ConfigError
+from penstock.kernels.codec import make_codec
+from penstock.kernels.compile import compile_attention
+from penstock.kernels.ops import Ops, TorchOps
+from penstock.models.checkpoint import Checkpoint, dummy_params, load_params
+from penstock.models.decoder import Decoder
+from penstock.models.families import adapter_for
+from penstock.models.families.base import token_ids
+from penstock.models.params import BlockParams, ModelParams
+from penstock.models.spec import ModelSpec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_folder(model: str, revision: str = "", *, weights: bool = True) -> Path:
+    """Return the local folder of a model, fetching it from the hub if it is a hub name.
+
+    Args:
+        model: folder, or ``owner/name`` on the hub.
+        revision: branch, tag or commit on the hub; empty is the default.
+        weights: fetch the safetensors too, not only configs and tokenizer.
+
+    Raises:
+        ConfigError: no such folder and not a hub name, or the hub cannot be reached and holds no cached copy.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or path.exists()
+    if not model or looks_local:
+        raise ConfigError("model.model", f"no folder {model!r} (a hub name looks like owner/name)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    patterns = ["*.json", "*.jinja", "*.model", "*.txt"] + (["*.safetensors"] if weights else [])
+    try:
+        return Path(snapshot_download(model, revision=revision or None, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            "model.model",
+            f"no local folder {model!r}, and the hub did not provide it ({type(error).__name__}: {reason})",
+        ) from error
+
+
+def read_config(folder: Path) -> Any:
+    """Return the transformers config of a model folder.
+
+    Raises:
+        ConfigError: config.json is missing or unreadable, names no supported architecture, or is quantised.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ConfigError("model.model", f"{folder} holds no config.json")
+    try:
+        raw = json.loads(path.read_text())
+        architectures = list(raw.get("architectures") or [])
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError("model.model", f"{path} is not valid: {error}") from error
+    adapter_for(architectures)
+    if raw.get("quantization_config"):
+        method = raw["quantization_config"].get("quant_method", "unknown")
+        raise ConfigError("model.model", f"quantised checkpoints ({method}) are not supported yet")
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ConfigError("model.model", f"{path} is not valid: {error}") from error
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Return the spec of a model folder; eos ids come from generation_config.json where it has them.
+
+    Raises:
+        ConfigError: see `read_config` and `Adapter.spec`.
+    """
+    config = read_config(folder)
+    try:
+        spec = adapter_for(list(config.architectures)).spec(config)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError("model.model", f"{folder / 'config.json'}: {error}") from error
+    path = folder / "generation_config.json"
+    if path.is_file():
+        try:
+            eos_ids = token_ids(json.loads(path.read_text()).get("eos_token_id"))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ConfigError("model.model", f"{path} is not valid: {error}") from error
+        # Chat models list their end-of-turn id only there.
+        spec = replace(spec, eos_ids=eos_ids or spec.eos_ids)
+    return spec
+
+
+def _context(spec: ModelSpec, max_model_len: int) -> int:
+    if max_model_len <= spec.max_position:
+        return max_model_len or spec.max_position
+    if any(rope.kind == "dynamic" for rope in spec.ropes):
+        return max_model_len
+    raise ConfigError("model.max_model_len", f"the model takes at most {spec.max_position} tokens")
+
+
+def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
+    """Sort ``<layer>.<slot>`` names into blocks."""
+    blocks: list[dict[str, Tensor]] = [{} for _ in spec.blocks]
+    edges: dict[str, Tensor] = {}
+    for name, tensor in flat.items():
+        layer, _, slot = name.partition(".")
+        if slot:
+            blocks[int(layer)][slot] = tensor
+        else:
+            edges[name] = tensor
+    edges.setdefault("head", edges["embed"])
+    return ModelParams(**edges, blocks=[BlockParams(**block) for block in blocks])
+
+
+def load_model(
+    model: str,
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    load_format: str = "auto",
+    revision: str = "",
+    seed: int = 0,
+    batch_invariant: bool = False,
+    kv_cache_dtype: str = "auto",
+    attention: str = "auto",
+    max_model_len: int = 0,
+) -> Decoder:
+    """Load a model.
+
+    Args:
+        model: folder or hub name.
+        device: ``cpu``, ``cuda``, or ``auto``.
+        dtype: ``auto`` (the checkpoint's own), ``float32``, ``bfloat16`` or ``float16``.
+        load_format: ``auto`` or ``safetensors`` reads weights; ``dummy`` draws random ones and needs only
+            config.json.
+        revision: on the hub.
+        seed: of random weights.
+        batch_invariant: a row's result never depends on its batch-mates, nor on chunking.
+        kv_cache_dtype: ``auto`` or ``int8``.
+        attention: backend name or ``auto``.
+        max_model_len: longest sequence to run, in tokens; 0 is the model's own limit.
+
+    Raises:
+        ConfigError: anything about the folder, config, weights or settings that cannot work.
+    """
+    folder = resolve_folder(model, revision, weights=load_format != "dummy")
+    spec = read_spec(folder)
+    context = _context(spec, max_model_len)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ConfigError("model.dtype", f"expected auto, {', '.join(DTYPES)}, got {dtype!r}")
+    torch_dtype = spec.dtype if dtype == "auto" else DTYPES[dtype]
+    ops: Ops = TorchOps()
+    stack = compile_attention(
+        spec.layers,
+        torch_dtype,
+        device,
+        codec=make_codec(kv_cache_dtype),
+        attention=attention,
+        batch_invariant=batch_invariant,
+    )
+    adapter = adapter_for([spec.architecture])
+    table = adapter.params(spec)
+    if load_format == "dummy":
+        flat = dummy_params(table, torch_dtype, stack.device, seed)
+    elif load_format in ("auto", "safetensors"):
+        flat = load_params(table, Checkpoint(folder, adapter.prefixes), torch_dtype, stack.device)
+    else:
+        raise ConfigError("model.load_format", f"expected auto, safetensors or dummy, got {load_format!r}")
+    return Decoder(spec, _assemble(spec, flat), stack, ops, context)
