@@ -1,0 +1,1 @@
+"""The body: slot table, step batch, sampler, model runner, memory plan."""

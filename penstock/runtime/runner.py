@@ -1,0 +1,225 @@
+"""The model runner: applies a plan's differences, runs the model over the step's rows, samples, writes back.
+
+A step has two halves. `launch` does everything that needs no result on the host; on CUDA it only enqueues
+work. `land` waits for the sampled tokens and builds the `StepResult`. A plan may be launched before the one
+before it has landed: tokens that are still on the device are carried over there, and only a request that
+looks at its own history (penalties, bad words) makes the launch wait.
+
+Whatever goes wrong, running the same work again gives the same tokens: keys and values are written anew,
+noise depends on (seed, position) only, and a token is stored at the position that the plan names.
+
+Legend: N rows, E hidden size, R sampled rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from penstock.core.errors import StepFault
+from penstock.core.plan import ItemResult, StepPlan, StepResult, TokenLogprobs
+from penstock.kernels.rows import StepRows
+from penstock.runtime.batch import StepBatch, build_batch
+from penstock.runtime.sampler.params import Uses
+from penstock.runtime.sampler.prompts import score_prompt
+from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
+from penstock.runtime.slots import SlotTable
+
+
+class Decoder(Protocol):
+    """What the runner needs of a model; `KV` is whatever the model's `new_kv` returned."""
+
+    def forward(self, rows: StepRows, kv: object) -> Tensor:
+        """Return hidden states of all rows ``[N, E]``, having written the rows' keys and values."""
+        ...
+
+    def logits(self, hidden_RE: Tensor) -> Tensor:
+        """Return float32 logits ``[R, V]``."""
+        ...
+
+
+@dataclass(slots=True)
+class Pending:
+    """A step that was launched and has not landed."""
+
+    plan: StepPlan
+    batch: StepBatch | None
+    started: float
+    sampled: Sampled | None = None
+    host: Tensor | None = None
+    """int64 ``[2, R]``: tokens and fault codes, on the host once `event` has passed."""
+    event: torch.cuda.Event | None = None
+    prompt_scores: dict[int, list[TokenLogprobs] | str] = field(default_factory=dict)
+    """By work item: scores of its prompt rows, or an error."""
+    written: bool = False
+    seconds: float = 0.0
+
+
+class ModelRunner:
+    """Runs plans in ticket order.
+
+    Args:
+        decoder: the model.
+        kv: its KV store.
+        table: the slots; the runner is their only writer.
+        device: where the model runs.
+        forward: replaces ``decoder.forward``, e.g. by one that replays CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        kv: object,
+        table: SlotTable,
+        device: torch.device,
+        forward: Callable[[StepRows, object], Tensor] | None = None,
+    ) -> None:
+        self.decoder = decoder
+        self.kv = kv
+        self.table = table
+        self.device = device
+        self.forward = forward or decoder.forward
+        self.sampler = Sampler(table)
+        self._carry = torch.zeros(len(table.live), dtype=torch.int64, device=device)
+        """Last sampled token of each slot, on the device."""
+        self._unwritten: deque[Pending] = deque()
+
+    def run(self, plan: StepPlan) -> StepResult:
+        """Run one step to its end.
+
+        Raises:
+            StepFault: the step failed as a whole; its slots must be described anew.
+        """
+        return self.land(self.launch(plan))
+
+    def launch(self, plan: StepPlan) -> Pending:
+        """Apply a plan and start its computation.
+
+        Raises:
+            StepFault: as for `run`.
+        """
+        pending = Pending(plan, None, time.perf_counter())
+        try:
+            with torch.inference_mode():
+                self._launch(pending)
+        except Exception as error:
+            self.forget(plan)
+            if isinstance(error, StepFault):
+                raise
+            raise StepFault(f"step {plan.ticket} failed: {type(error).__name__}: {error}") from error
+        self._unwritten.append(pending)
+        return pending
+
+    def forget(self, plan: StepPlan) -> None:
+        """Require a new description of every slot that the plan touched."""
+        slots = {item.slot for item in plan.items} | {init.slot for init in plan.admits}
+        self.table.free(slot for slot in slots if 0 <= slot < len(self.table.live))
+
+    def _launch(self, pending: Pending) -> None:
+        plan, table = pending.plan, self.table
+        table.free(plan.frees)
+        for init in plan.admits:
+            table.admit(init)
+        table.apply_tables(plan.items)
+        batch = pending.batch = build_batch(plan.items, table, self.device) if plan.items else None
+        if batch is None:
+            return
+        if batch.carried_N.size:
+            rows_N, slots_N = (
+                torch.from_numpy(x).to(self.device) for x in (batch.carried_N, batch.carried_slots)
+            )
+            batch.rows.tokens_N[rows_N] = self._carry[slots_N]
+        hidden_NE = self.forward(batch.rows, self.kv)
+        if batch.sample_slots_R.size:
+            self._sample(pending, batch, hidden_NE)
+        for prompt in batch.prompts:
+            pending.prompt_scores[prompt.item] = score_prompt(
+                self.decoder.logits,
+                hidden_NE[prompt.first_row : prompt.first_row + len(prompt.targets)],
+                prompt.targets,
+                int(table.sampling.prompt_logprobs[prompt.slot]),
+                table.vocab_size,
+            )
+
+    def _sample(self, pending: Pending, batch: StepBatch, hidden_NE: Tensor) -> None:
+        slots_R, positions_R = batch.sample_slots_R, batch.sample_positions_R
+        if self.sampler.uses(slots_R) & Uses.HISTORY and (self.table.landed[slots_R] < positions_R).any():
+            self._write_back()
+        rows_R = batch.rows.sample_rows_R[: len(slots_R)]
+        logits_RV = self.decoder.logits(hidden_NE[rows_R])
+        sampled = pending.sampled = self.sampler(logits_RV, slots_R, positions_R)
+        self._carry[torch.from_numpy(slots_R).to(self.device)] = sampled.tokens_R
+        self.table.promise(slots_R, positions_R)
+        both_2R = torch.stack((sampled.tokens_R, sampled.fault_R.to(torch.int64)))
+        if self.device.type == "cpu":
+            pending.host = both_2R
+            return
+        pending.host = torch.empty(both_2R.shape, dtype=torch.int64, pin_memory=True)
+        pending.host.copy_(both_2R, non_blocking=True)
+        pending.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        pending.event.record()
+
+    def _write_back(self, last: Pending | None = None) -> None:
+        """Bring the tokens of launched steps to the host, in order, up to ``last`` or all."""
+        while self._unwritten and not (last is not None and last.written):
+            pending = self._unwritten.popleft()
+            pending.written = True
+            if pending.event is not None:
+                pending.event.synchronize()
+            pending.seconds = time.perf_counter() - pending.started
+            if pending.batch is None or pending.host is None:
+                continue
+            batch = pending.batch
+            tokens_R, fault_R = pending.host.numpy()
+            fine_R = fault_R == 0
+            slots_R, epochs_R = batch.sample_slots_R, batch.sample_epochs_R
+            self.table.write(
+                slots_R[fine_R], batch.sample_positions_R[fine_R], epochs_R[fine_R], tokens_R[fine_R]
+            )
+            for r in np.flatnonzero(~fine_R):
+                slot = int(slots_R[r])
+                if self.table.epoch[slot] == epochs_R[r]:
+                    self.table.fail(slot, FAULTS[int(fault_R[r])])
+
+    def land(self, pending: Pending) -> StepResult:
+        """Wait for a launched step and return its result.
+
+        Raises:
+            StepFault: as for `run`.
+        """
+        try:
+            self._write_back(pending)
+            return self._result(pending)
+        except Exception as error:
+            self.forget(pending.plan)
+            raise StepFault(f"step {pending.plan.ticket} failed: {type(error).__name__}: {error}") from error
+
+    def _result(self, pending: Pending) -> StepResult:
+        plan, batch = pending.plan, pending.batch
+        items = [ItemResult()] * len(plan.items)
+        faulty = batch.faulty if batch is not None else range(len(plan.items))
+        for i in faulty:
+            items[i] = ItemResult(error=self.table.fault_text[plan.items[i].slot])
+        if batch is not None and pending.host is not None and pending.sampled is not None:
+            tokens, faults = pending.host.tolist()
+            logprobs = pending.sampled.logprobs()
+            for r, i in enumerate(batch.sample_items_R.tolist()):
+                if faults[r]:
+                    items[i] = ItemResult(error=FAULTS[faults[r]])
+                elif r in logprobs:
+                    items[i] = ItemResult((tokens[r],), (logprobs[r],))
+                else:
+                    items[i] = ItemResult((tokens[r],))
+        for i, scores in pending.prompt_scores.items():
+            if isinstance(scores, str):
+                items[i] = ItemResult(error=scores)
+            elif items[i].error is None:
+                items[i] = ItemResult(items[i].tokens, items[i].logprobs, tuple(scores))
+        return StepResult(plan.ticket, tuple(items), pending.seconds)
