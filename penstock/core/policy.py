@@ -126,7 +126,7 @@ class OrderPolicy(Protocol):
         """Yield every sequence once, best first; may be lazy, since keys may change as it is consumed."""
         ...
 
-    def may_displace(self, waiting: SequenceView, running: SequenceView) -> bool:
+    def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
         """Say whether a waiting sequence is worth preempting a running one for its place."""
         ...
 

@@ -271,7 +271,7 @@ class Scheduler:
         if self.kv.pool.fenced or self.slots.fenced:
             return False
         order = self.policies.order
-        lower = [s for s in self.running.ranked(self.now) if order.may_displace(seq, s)]
+        lower = [s for s in self.running.ranked(self.now) if order.may_displace(seq, s, self.now)]
         if not lower:
             return False
         need = self.kv.pages(seq.target) - self.kv.available

@@ -14,6 +14,7 @@ from penstock.testing.clock import ManualClock
 class _Slot:
     def __init__(self, init: SlotInit) -> None:
         self.init = init
+        self.failed = False
         self.tokens = list(init.tokens)
         self.table: list[int] = []
 
@@ -73,6 +74,8 @@ class FakeExecutor:
         for init in plan.admits:
             self._slots[init.slot] = _Slot(init)
         try:
+            if any(isinstance(result, StepFault) for result in self._done):
+                raise StepFault("built on a step that failed")
             if self._fault is not None:
                 self._fault(plan)
             self._done.append(StepResult(plan.ticket, tuple(self._run(item) for item in plan.items)))
@@ -85,6 +88,8 @@ class FakeExecutor:
 
     def _run(self, item: WorkItem) -> ItemResult:
         slot, page = self._slots[item.slot], self._spec.page_size
+        if slot.failed:
+            return ItemResult(error="failed in an earlier step")
         del slot.table[item.table_from :]
         assert len(slot.table) == item.table_from, "block-table entries were left out"
         slot.table.extend(item.table)
@@ -95,11 +100,12 @@ class FakeExecutor:
             block = self._pages.setdefault(slot.table[position // page], {})
             block[position % page] = slot.tokens[position]
         if slot.init.request_id in self._poison:
+            slot.failed = True
             return ItemResult(error="poisoned")
         if not item.sample:
             return ItemResult()
         assert end == len(slot.tokens), "a sample was asked for before the last known token"
-        seen = [self._pages[slot.table[p // page]].get(p % page, -1) for p in range(end)]
+        seen = [self._pages.get(slot.table[p // page], {}).get(p % page, -1) for p in range(end)]
         assert seen == slot.tokens, f"KV of {slot.init.request_id} does not hold its tokens"
         token = next_token(seen, self._spec.vocab_size)
         slot.tokens.append(token)

@@ -25,7 +25,7 @@ class KeyOrder:
         """Yield every sequence once, by key, ties by submission order."""
         return iter(sorted(seqs, key=lambda s: (self.key(s, now), s.number)))
 
-    def may_displace(self, waiting: SequenceView, running: SequenceView) -> bool:
+    def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
         """Never preempt for a newcomer's sake."""
         return False
 

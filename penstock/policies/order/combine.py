@@ -32,12 +32,12 @@ class Lexicographic(KeyOrder):
         """Return the parts' keys in order."""
         return tuple([p.key(seq, now) for p in self._parts])
 
-    def may_displace(self, waiting: SequenceView, running: SequenceView) -> bool:
+    def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
         """Ask the first part that tells the two apart."""
         for part in self._parts:
-            if part.may_displace(waiting, running):
+            if part.may_displace(waiting, running, now):
                 return True
-            if part.key(waiting, waiting.arrival) != part.key(running, waiting.arrival):
+            if part.key(waiting, now) != part.key(running, now):
                 return False
         return False
 
@@ -76,6 +76,10 @@ class Aged(Lexicographic):
         if now - seq.arrival > self._horizon:
             return (0, seq.arrival)
         return (1, *super().key(seq, now))
+
+    def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
+        """Ask the inner order, but leave whoever has aged in peace."""
+        return now - running.arrival <= self._horizon and super().may_displace(waiting, running, now)
 
 
 @register("order", "per-tenant")

@@ -18,6 +18,6 @@ class Priority(KeyOrder):
         """Return the request's priority."""
         return seq.spec.priority
 
-    def may_displace(self, waiting: SequenceView, running: SequenceView) -> bool:
+    def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
         """Preempt strictly less urgent work."""
         return waiting.spec.priority < running.spec.priority

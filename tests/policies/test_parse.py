@@ -1,0 +1,115 @@
+"""Policy strings: what they build, and how they are refused."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import penstock
+from penstock.core.errors import ConfigError
+from penstock.policies.order.combine import Aged, Lexicographic
+from penstock.policies.parse import parse_policy
+from penstock.policies.registry import names, register
+from penstock.testing.conformance import population
+
+
+def test_names_of_every_slot():
+    assert {"fcfs", "priority", "aged", "per-tenant"} <= set(names("order"))
+    assert {"chunked", "prefill-first"} <= set(names("shape"))
+    assert {"newest", "least-loss"} <= set(names("preempt"))
+    assert {"lru"} <= set(names("evict"))
+    assert {"unlimited", "queue-bound"} <= set(names("admit"))
+
+
+def test_lexicographic_and_nesting():
+    order = parse_policy("order", "aged(priority > fcfs, 500ms) > fcfs")
+    assert isinstance(order, Lexicographic) and isinstance(order._parts[0], Aged)
+    assert order._parts[0]._horizon == 0.5
+    assert not order.static
+
+
+def test_priority_then_arrival():
+    order = parse_policy("order", "priority > fcfs")
+    ranked = list(order.rank(population(30), 0.0))
+    keys = [(s.spec.priority, s.arrival) for s in ranked]
+    assert keys == sorted(keys) and order.static
+
+
+def test_aged_promotes_by_arrival():
+    order = parse_policy("order", "aged(priority, 3s)")
+    ranked = list(order.rank(population(30), 8.0))
+    old = [s for s in ranked if 8.0 - s.arrival > 3.0]
+    assert ranked[: len(old)] == sorted(old, key=lambda s: s.arrival)
+    assert [s.spec.priority for s in ranked[len(old) :]] == sorted(
+        s.spec.priority for s in ranked[len(old) :]
+    )
+
+
+def test_per_tenant_takes_turns():
+    ranked = list(parse_policy("order", "per-tenant(fcfs)").rank(population(30), 0.0))
+    tenants = {s.spec.tenant for s in ranked}
+    assert {s.spec.tenant for s in ranked[: len(tenants)]} == tenants
+
+
+@pytest.mark.parametrize(
+    ("slot", "text", "says"),
+    [
+        ("order", "fifo", "unknown policy 'fifo'; there are: aged, fcfs"),
+        ("order", "", "expected a policy name"),
+        ("order", "fcfs >", "expected a policy name"),
+        ("order", "fcfs fcfs", "unexpected 'fcfs'"),
+        ("order", "aged(fcfs", "expected"),
+        ("order", "aged(fcfs)", "horizon"),
+        ("order", "aged(fcfs, 0s)", "positive"),
+        ("order", "fcfs!", "unexpected '!'"),
+        ("order", "per-tenant(3)", "per-tenant needs an order"),
+        ("order", "per-tenant(fcfs) > fcfs", "cannot be combined"),
+        ("shape", "chunked > prefill-first", "combines orders"),
+        ("shape", "chunked(fcfs)", "unknown policy 'fcfs'"),
+        ("admit", "queue-bound", "limit"),
+        ("admit", "queue-bound(0)", "at least 1"),
+    ],
+)
+def test_refusals_name_the_slot_and_the_reason(slot, text, says):
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(slot, text)
+    assert caught.value.field == f"schedule.{slot}"
+    assert says in caught.value.message
+
+
+def test_names_are_unique():
+    with pytest.raises(ValueError, match="registered already"):
+        register("order", "fcfs")(object)
+
+
+def test_newcomer_adds_an_order_with_one_file(tmp_path):
+    """A file dropped into the slot's folder is found, selected by name and runs; nothing else changes."""
+    code = """
+        from penstock.policies.parse import parse_policy
+        from penstock.testing.conformance import check_order
+        check_order(lambda: parse_policy("order", "toy > fcfs"))
+        print(type(parse_policy("order", "toy")).__name__)
+        """
+    toy = """
+        from penstock.policies.order.base import KeyOrder
+        from penstock.policies.registry import register
+
+        @register("order", "toy")
+        class ShortestPrompt(KeyOrder):
+            def key(self, seq, now):
+                return seq.prompt_length
+        """
+    package = Path(penstock.__file__).parent
+    shutil.copytree(package, tmp_path / "penstock", ignore=shutil.ignore_patterns("zoo", "__pycache__"))
+    (tmp_path / "penstock/policies/order/toy.py").write_text(textwrap.dedent(toy))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stdout.strip() == "ShortestPrompt", done.stderr
