@@ -1,9 +1,9 @@
 """Median microseconds of the brain alone, plan() + land() of one step, at 64 and 256 running sequences.
 
 The body is `penstock.testing.FakeExecutor`, whose time is not counted. Two states are measured: `decode`
-(every sequence generates, nothing comes or goes) and `churn` (sequences finish after 8 to 40 tokens and others, with
-prompts of 96 tokens that share their first half, are admitted from a queue of hundreds to thousands; prefill,
-prefix look-ups and releases then happen in nearly every step). The garbage collector stays on.
+(every sequence generates, nothing comes or goes) and `churn` (sequences finish after 8 to 40 tokens; others,
+with prompts of 96 tokens that share their first half, are admitted from a queue of hundreds to thousands;
+prefill, prefix look-ups and releases happen in nearly every step). The garbage collector stays on.
 
     python benchmarks/scheduler_overhead.py [--save FILE_OR_FOLDER] [--running 64,256] [--steps 300]
 """

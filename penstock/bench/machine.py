@@ -47,7 +47,7 @@ def machine(*, devices: bool = False) -> dict[str, Any]:
         devices: also ask torch for accelerators, which takes seconds to import.
     """
     info: dict[str, Any] = {
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "arch": platform.machine(),
         "cpu": _cpu_model(),
         "cpu_features": _cpu_features(),
