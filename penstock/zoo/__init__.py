@@ -1,0 +1,32 @@
+"""The zoo: small models that the project trains itself, with their data, recipes and skill tests.
+
+Importing this package is cheap: it imports neither torch nor transformers.
+"""
+
+from importlib import resources
+from pathlib import Path
+
+__all__ = ["BUNDLED_MODEL", "bundled_model_path"]
+
+BUNDLED_MODEL = "penstock-chat"
+"""Name of the model that ships inside the package and is served by default."""
+
+
+def bundled_model_path(name: str = BUNDLED_MODEL) -> Path:
+    """Return the folder of a model shipped inside the package.
+
+    Args:
+        name: folder name below ``penstock/zoo/weights``.
+
+    Returns:
+        An existing folder in ordinary Hugging Face layout.
+
+    Raises:
+        FileNotFoundError: no such model is shipped; the message lists those that are.
+    """
+    weights = Path(str(resources.files("penstock.zoo").joinpath("weights")))
+    folder = weights / name
+    if not (folder / "config.json").is_file():
+        shipped = sorted(path.parent.name for path in weights.glob("*/config.json"))
+        raise FileNotFoundError(f"no bundled model named {name!r} in {weights}; shipped: {shipped or 'none'}")
+    return folder

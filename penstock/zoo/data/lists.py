@@ -1,0 +1,86 @@
+"""Lists of N things: the length of the answer follows from the request."""
+
+import random
+import re
+
+from penstock.zoo.data.base import Skill, Turn, capital, imperative, norm, spin
+from penstock.zoo.data.words import NUMBER_WORDS, SINGULAR, THEMES
+
+_ASKS = (
+    "{list|name|give me|write down|tell me|write|suggest|write a list of|make a list of|give a list of|show} "
+    "<n> {|||different |} <theme>"
+)
+_QUESTIONS = (
+    "what are <n> <theme>?",
+    "i need <n> <theme>.",
+    "<n> <theme>, please.",
+    "<n> <theme>",
+    "can i have <n> <theme>?",
+    "do you know <n> <theme>?",
+    "which <n> <theme> do you know?",
+)
+_SOME = ("{list|name|tell me|give me} some <theme>", "{make|write} a list of <theme>",
+         "what <theme> do you know?",
+         "{give me|tell me} examples of <theme>", "list <theme>", "do you know any <theme>?")  # fmt: skip
+_MORE = (
+    "{and |}<n> more{|, please| please|?}", "{give me|list|name|tell me} <n> more{|, please|.}",
+    "can you {add|give me|list} <n> more?", "<n> others{|, please|?}", "add <n> {more|to the list}{|.}",
+)  # fmt: skip
+
+
+def _number(rng: random.Random, count: int) -> str:
+    return NUMBER_WORDS[count] if rng.random() < 0.5 else str(count)
+
+
+def _numbered(items: list[str], first: int = 1) -> str:
+    return "\n".join(f"{i}. {capital(item)}" for i, item in enumerate(items, first))
+
+
+def _turn(user: str, answer: str, theme: str, count: int, style: str) -> Turn:
+    plain = style == "plain"
+    return Turn(
+        "lists",
+        user,
+        answer,
+        "" if plain else f"lists {theme} {count} {style}",
+        {"count": count, "theme": theme},
+    )
+
+
+def _sample(rng: random.Random) -> list[Turn]:
+    theme = rng.choice(list(THEMES))
+    pool = THEMES[theme]
+    count = min(rng.choice([1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7, 8, 9, 10, 12]), len(pool))
+    shuffled = rng.sample(pool, len(pool))
+    items = shuffled[:count]
+    noun = SINGULAR[theme] if count == 1 else theme
+    roll = rng.random()
+    if roll < 0.08:
+        user, style = imperative(rng, rng.choice(_SOME), theme=theme), "plain"
+        items, count = shuffled[:5], 5
+    elif roll < 0.30:
+        user, style = spin(rng, rng.choice(_QUESTIONS), n=_number(rng, count), theme=noun), "ask"
+    else:
+        user, style = imperative(rng, _ASKS, n=_number(rng, count), theme=noun), "ask"
+    if roll > 0.92 and count > 1:
+        user = user.rstrip(".!?") + spin(
+            rng, "{ in one line|, separated by commas| on one line|, with commas}"
+        )
+        return [_turn(user, ", ".join(map(capital, items)) + ".", theme, count, "comma")]
+    turns = [_turn(user, _numbered(items), theme, count, style)]
+    extra = rng.randint(1, 4)
+    if rng.random() < 0.2 and count <= 6 and count + extra <= len(pool):
+        user = spin(rng, rng.choice(_MORE), n=_number(rng, extra))
+        rest = shuffled[count : count + extra]
+        turns.append(_turn(user, _numbered(rest, count + 1), theme, extra, f"more {count}"))
+    return turns
+
+
+def _check(turn: Turn, answer: str) -> bool:
+    lines = re.split(r"\n|, ", answer.strip())
+    items = [norm(re.sub(r"^\d+\. ", "", line)) for line in lines]
+    allowed = {norm(item) for item in THEMES[turn.expect["theme"]]}
+    return len(items) == turn.expect["count"] == len(set(items)) and set(items) <= allowed
+
+
+SKILL = Skill("lists", _sample, _check)

@@ -1,0 +1,66 @@
+"""Packed training batches, a pure function of (seed, step): resuming needs no state of the stream.
+
+Shape legend: R rows, T tokens in a row.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from penstock.zoo.data import conversation
+from penstock.zoo.recipes import Recipe, Stage
+from penstock.zoo.tokenizer import encode_conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A packed batch.
+
+    Attributes:
+        ids_RT: token ids.
+        weight_RT: weight of the loss for predicting this token (zero at the start of a document).
+        position_RT: position within the document.
+        document_RT: number of the document in its row; attention stays inside.
+    """
+
+    ids_RT: torch.Tensor
+    weight_RT: torch.Tensor
+    position_RT: torch.Tensor
+    document_RT: torch.Tensor
+
+
+def _row(rng: random.Random, tokenizer: Any, recipe: Recipe, stage: Stage) -> list[list[float]]:
+    ids: list[float] = []
+    weights: list[float] = []
+    positions: list[float] = []
+    documents: list[float] = []
+    number = 0
+    while len(ids) < stage.length:
+        talk = conversation(rng, "train", recipe.weights, stage.turns)
+        tokens, mine = encode_conversation(tokenizer, talk.messages)
+        ids += tokens
+        weights += [0.0, *(1.0 if answer else recipe.prompt_weight for answer in mine[1:])]
+        positions += range(len(tokens))
+        documents += [number] * len(tokens)
+        number += 1
+    return [
+        ids[: stage.length],
+        weights[: stage.length],
+        positions[: stage.length],
+        documents[: stage.length],
+    ]
+
+
+def make_batch(tokenizer: Any, recipe: Recipe, stage: Stage, step: int) -> Batch:
+    """Return the batch of ``step`` (counted over the whole recipe)."""
+    rng = random.Random(f"{recipe.seed}:{step}")
+    rows = [_row(rng, tokenizer, recipe, stage) for _ in range(stage.rows)]
+    ids, weights, positions, documents = zip(*rows, strict=True)
+    return Batch(
+        torch.tensor(ids, dtype=torch.long),
+        torch.tensor(weights, dtype=torch.float32),
+        torch.tensor(positions, dtype=torch.long),
+        torch.tensor(documents, dtype=torch.long),
+    )
