@@ -43,6 +43,8 @@ class Decoder:
         self.device = stack.device
         self.dtype = stack.dtype
         self._params = params
+        # In the model's dtype, as the models were trained.
+        self._embed_scale = torch.tensor(spec.embed_scale, dtype=stack.dtype, device=stack.device)
         self._ropes = [RopeTable(rope, context, stack.device) for rope in spec.ropes]
 
     def weight_bytes(self) -> int:
@@ -112,8 +114,7 @@ class Decoder:
         if self._params.project_in is not None:
             x_NE = self.ops.linear(x_NE, self._params.project_in)
         if self.spec.embed_scale != 1.0:
-            # In the model's dtype, as the models were trained.
-            x_NE = x_NE * torch.tensor(self.spec.embed_scale, dtype=x_NE.dtype, device=x_NE.device)
+            x_NE = x_NE * self._embed_scale
         if self._params.positions is not None:
             places_N = rows.positions_N + self.spec.position_offset
             x_NE = x_NE + self._params.positions.index_select(0, places_N)

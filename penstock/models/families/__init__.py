@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from penstock.core.errors import ConfigError
 from penstock.models.families.base import Adapter
-from penstock.models.families.llama import LlamaAdapter
+from penstock.models.families.classic import NeoxAdapter, OptAdapter
+from penstock.models.families.gemma import GemmaAdapter
+from penstock.models.families.llama import LlamaAdapter, Phi3Adapter
+from penstock.models.families.moe import MixtralAdapter, QwenMoeAdapter
 
 ADAPTERS: dict[str, Adapter] = {
     "LlamaForCausalLM": LlamaAdapter(),
     "MistralForCausalLM": LlamaAdapter(windowed=True),
     "Qwen2ForCausalLM": LlamaAdapter(windowed=True, qkv_bias=True),
     "Qwen3ForCausalLM": LlamaAdapter(windowed=True, qk_norm=True),
+    "Gemma2ForCausalLM": GemmaAdapter(),
+    "Gemma3ForCausalLM": GemmaAdapter(third=True),
+    "Phi3ForCausalLM": Phi3Adapter(),
+    "OPTForCausalLM": OptAdapter(),
+    "GPTNeoXForCausalLM": NeoxAdapter(),
+    "MixtralForCausalLM": MixtralAdapter(),
+    "Qwen2MoeForCausalLM": QwenMoeAdapter(shared=True),
+    "Qwen3MoeForCausalLM": QwenMoeAdapter(qk_norm=True),
 }
 """Architecture (the class name in ``config.json``) -> adapter."""
 

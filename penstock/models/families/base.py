@@ -82,8 +82,11 @@ def rope_fields(config: Any, layer_type: str | None = None) -> Mapping[str, Any]
     fields = dict(get(config, "rope_parameters", {}) or get(config, "rope_scaling", {}))
     if layer_type is not None and layer_type in fields:
         fields = dict(fields[layer_type] or {})
-    fields.setdefault("rope_theta", get(config, "rope_theta", 10000.0))
-    fields.setdefault("partial_rotary_factor", get(config, "partial_rotary_factor", 1.0))
+    # GPT-NeoX has names of its own in version 4.
+    theta = get(config, "rope_theta", get(config, "rotary_emb_base", 10000.0))
+    fields.setdefault("rope_theta", theta)
+    share = get(config, "partial_rotary_factor", get(config, "rotary_pct", 1.0))
+    fields.setdefault("partial_rotary_factor", share)
     fields.setdefault("rope_type", fields.get("type", "default"))
     return fields
 
@@ -135,6 +138,15 @@ def _attention_factor(kind: str, factor: float, original: int, fields: Mapping[s
     if kind == "longrope":
         return longrope_attention_factor(factor, original)
     return yarn_attention_factor(factor, fields.get("mscale"), fields.get("mscale_all_dim"))
+
+
+def windows(config: Any) -> list[int | None]:
+    """Return each layer's window: by ``layer_types`` where the config lists them, else the same for all."""
+    window = get(config, "sliding_window")
+    kinds = get(config, "layer_types")
+    if kinds is None:
+        return [window] * config.num_hidden_layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
 @dataclass(frozen=True, slots=True)
