@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from penstock.core.errors import InvalidRequest
 from penstock.core.request import SLO
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
-from penstock.server.errors import APIError
 from penstock.server.schemas.chat import ChatRequest, ChatTemplateFields
 from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.sampling import GenerationBody
@@ -35,7 +35,7 @@ def chat_ask(body: ChatRequest, request: Request) -> Ask:
     """Return the engine request of a chat body."""
     params = _params(body)
     if body.limit() == 0:
-        raise APIError(400, "max_tokens: must be at least 1", param="max_tokens", code="invalid_value")
+        raise InvalidRequest("max_tokens", "must be at least 1")
     _put(params, "max_tokens", body.limit())
     if body.logprobs:
         params["logprobs"] = body.top_logprobs or 0
@@ -59,9 +59,7 @@ def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
     params = _params(body)
     limit = 16 if body.max_tokens is None else body.max_tokens
     if limit == 0 and not body.echo:
-        raise APIError(
-            400, "max_tokens: must be at least 1 unless echo is true", param="max_tokens", code="invalid_value"
-        )
+        raise InvalidRequest("max_tokens", "must be at least 1 unless echo is true")
     # The engine always generates; scoring a prompt alone drops the one token that it could not avoid.
     params["max_tokens"] = max(1, limit)
     if body.logprobs is not None:
@@ -70,10 +68,11 @@ def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
             params["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
     options = _options(body, request)
     special = True if body.add_special_tokens is None else body.add_special_tokens
-    return [
-        Ask(Text(text=prompt, add_special_tokens=special) if isinstance(prompt, str) else prompt, params, options)
+    prompts = [
+        Text(text=prompt, add_special_tokens=special) if isinstance(prompt, str) else prompt
         for prompt in body.prompts()
     ]
+    return [Ask(prompt, params, options) for prompt in prompts]
 
 
 def _params(body: GenerationBody) -> dict[str, Any]:
@@ -104,9 +103,7 @@ def _options(body: GenerationBody, request: Request) -> RequestOptions:
         priority=body.priority or 0,
         slo=None
         if slo is None
-        else SLO(
-            ttft=_seconds(slo.ttft_ms), tpot=_seconds(slo.tpot_ms), deadline=_seconds(slo.deadline_ms)
-        ),
+        else SLO(ttft=_seconds(slo.ttft_ms), tpot=_seconds(slo.tpot_ms), deadline=_seconds(slo.deadline_ms)),
         program=body.program,
         cache_namespace=body.cache_salt or "",
         trace=request.headers.get("traceparent"),

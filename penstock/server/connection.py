@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -45,27 +44,23 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def or_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """Await ``work``; None when the client left before it was done."""
-    try:
-        return await while_connected(request.receive, work)
-    except ClientGone:
-        return None
-
-
 class EventStream(Response):
     """Server-sent events: each item of ``events`` is one write to the socket.
 
-    ``events`` is closed when the client disconnects, at whatever point it is suspended.
+    Args:
+        events: closed when the client disconnects, at whatever point it is suspended.
+        cleanup: called in any case, even when the client left before ``events`` was first asked (a
+            generator that never began cannot clean up after itself).
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], cleanup: Callable[[], Awaitable[None]]) -> None:
         # The base class would set a body and with it a length, which a stream does not have.
         self.status_code = 200
         self.background = None
         self._events = events
+        self._cleanup = cleanup
         # Proxies must neither cache nor collect what is meant to arrive bit by bit.
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
@@ -77,11 +72,10 @@ class EventStream(Response):
             pass
         finally:
             await self._events.aclose()
+            await self._cleanup()
 
     async def _pump(self, send: Send) -> None:
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        )
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._events) as events:
             async for event in events:
                 await send({"type": "http.response.body", "body": event, "more_body": True})

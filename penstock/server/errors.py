@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from penstock.core.errors import ConfigError, InvalidRequest, Overloaded, PenstockError
+from penstock.core.errors import InvalidRequest, Overloaded, PenstockError
+from penstock.engine.messages import EngineDead
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,9 @@ def from_exception(exc: BaseException) -> APIError:
         return from_validation(exc)
     if isinstance(exc, HTTPException):
         return _from_http(exc)
-    if isinstance(exc, ConfigError | PenstockError):
+    if isinstance(exc, EngineDead):
+        return APIError(503, str(exc), code="engine_dead", retry_after=10.0)
+    if isinstance(exc, PenstockError):
         logger.error("request failed: %s", exc)
         return APIError(500, str(exc), code="engine_error")
     logger.error("unexpected failure", exc_info=exc)
@@ -125,7 +128,8 @@ def from_validation(exc: ValidationError) -> APIError:
     paths = [field_path(error["loc"]) for error in errors]
     # A union reports the failure of each member; the one that matched furthest tells most.
     field = paths[0].split(".")[0].split("[")[0]
-    param = max((path for path in paths if path.startswith(field)), key=_depth)
+    mine = [index for index, path in enumerate(paths) if path.startswith(field)]
+    param = paths[max(mine, key=lambda index: _progress(errors[index]["loc"]))]
     same = [error for error, path in zip(errors, paths, strict=True) if path == param]
     message = " or ".join(dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in same))
     return APIError(
@@ -139,8 +143,9 @@ def _code(kind: str) -> str:
     return "invalid_type" if kind.endswith("_type") else "invalid_value"
 
 
-def _depth(path: str) -> int:
-    return path.count(".") + path.count("[")
+def _progress(loc: Sequence[Any]) -> tuple[int, list[int]]:
+    steps = [part for part in loc if isinstance(part, int) or not _is_union_tag(part)]
+    return len(steps), [part for part in steps if isinstance(part, int)]
 
 
 def field_path(loc: Sequence[Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Self
 
 from penstock.core.output import FinishReason
@@ -28,14 +29,14 @@ class Feed:
 
     def __init__(self, service: Service, answer_id: str, asks: Sequence[Ask]) -> None:
         self.id = answer_id
+        self.began = time.perf_counter()
         self.streams: list[RequestStream] = []
         self._service = service
         self._asks = asks
         self._meters: list[list[RequestMeter]] = []
         self._usages: list[Usage] = []
-        service.live_ids.add(answer_id)
-        service.metrics.connections.inc()
-        self._open = True
+        self._unfinished = len(asks)
+        self._open = False
 
     async def admit(self) -> Self:
         """Submit all prompts; when one is refused none stays behind.
@@ -43,6 +44,9 @@ class Feed:
         Raises:
             InvalidRequest, Overloaded, EngineDead: as `AsyncEngine.submit` does.
         """
+        self._open = True
+        self._service.live_ids.add(self.id)
+        self._service.metrics.connections.inc()
         many = len(self._asks) > 1
         try:
             for index, ask in enumerate(self._asks):
@@ -72,15 +76,22 @@ class Feed:
             APIError: a sequence failed or was aborted; the true cause is in the text.
         """
         source = _single(self.streams[0]) if len(self.streams) == 1 else _several(self.streams)
-        async for batch in source:
-            now = time.perf_counter()
-            failed: CompletionOutput | None = None
-            for index, output in batch:
-                self._usages[index] = output.usage
-                failed = self._record(index, output, now) or failed
-            if failed is not None:
-                raise _failure(failed)
-            yield batch
+        async with aclosing(source):
+            async for batch in source:
+                now = time.perf_counter()
+                failed: CompletionOutput | None = None
+                for index, output in batch:
+                    self._usages[index] = output.usage
+                    self._unfinished -= output.finished
+                    failed = self._record(index, output, now) or failed
+                if failed is not None:
+                    raise _failure(failed)
+                yield batch
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last news of all prompts was read."""
+        return self._unfinished == 0
 
     def _record(self, index: int, output: RequestOutput, now: float) -> CompletionOutput | None:
         failed = None
@@ -134,12 +145,12 @@ class Feed:
         await self.close()
 
 
-async def _single(stream: RequestStream) -> AsyncIterator[Batch]:
+async def _single(stream: RequestStream) -> AsyncGenerator[Batch, None]:
     async for output in stream:
         yield [(0, output)]
 
 
-async def _several(streams: Sequence[RequestStream]) -> AsyncIterator[Batch]:
+async def _several(streams: Sequence[RequestStream]) -> AsyncGenerator[Batch, None]:
     waits = {asyncio.ensure_future(_next(stream)): index for index, stream in enumerate(streams)}
     try:
         while waits:

@@ -66,7 +66,6 @@ class GenerationBody(Body):
     ) = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
-    spaces_between_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
     truncate_prompt_tokens: int | None = Field(
         None, ge=-1, le=MAX_INT, description="Keep only so many of the prompt's last tokens; -1: the context"

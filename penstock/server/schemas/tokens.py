@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from penstock.server.schemas.base import Body, Label, TokenId
 from penstock.server.schemas.chat import ChatTemplateFields
@@ -25,6 +25,18 @@ class TokenizeChat(ChatTemplateFields):
     model: Label | None = None
     add_special_tokens: bool | None = Field(None, description="Default false: templates bring their own")
     return_token_strs: bool | None = None
+
+
+def _form(value: Any) -> str:
+    """Say which form a body has, so that an error is about that form only."""
+    fields = value if isinstance(value, dict) else vars(value)
+    return "chat" if "messages" in fields else "text"
+
+
+TokenizeRequest = Annotated[
+    Annotated[TokenizeText, Tag("text")] | Annotated[TokenizeChat, Tag("chat")], Discriminator(_form)
+]
+"""Either form, told apart by the presence of ``messages``."""
 
 
 class DetokenizeRequest(Body):

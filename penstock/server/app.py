@@ -1,0 +1,47 @@
+"""`create_app`: the ASGI application around a running engine."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from penstock.config.settings import Config
+from penstock.frontend.async_engine import AsyncEngine
+from penstock.server.envelope import Envelope
+from penstock.server.errors import from_exception
+from penstock.server.openapi import describe
+from penstock.server.routes import generation, models, operations, tokens
+from penstock.server.service import build_service
+
+ROUTERS = (generation.router, models.router, tokens.router, operations.router)
+
+
+def create_app(engine: AsyncEngine, config: Config) -> FastAPI:
+    """Return the application; it neither starts nor stops the engine.
+
+    Args:
+        engine: a started engine.
+        config: the settings that it was started from.
+    """
+    app = FastAPI(title="Penstock", redirect_slashes=False)
+    app.state.service = build_service(engine, config)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _answer_error)  # all others reach the envelope
+    app.add_middleware(Envelope, api_keys=config.server.api_key)
+    if config.server.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(config.server.allowed_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
+    describe(app)
+    return app
+
+
+async def _answer_error(request: Request, exc: Exception) -> Response:
+    return from_exception(exc).response()

@@ -1,0 +1,64 @@
+"""``/tokenize`` and ``/detokenize``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from penstock.core.errors import InvalidRequest
+from penstock.server import service
+from penstock.server.asks import chat_prompt
+from penstock.server.body import reads
+from penstock.server.routes.models import reply
+from penstock.server.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeRequest, TokenizeText
+from penstock.server.service import Service
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post("/tokenize", summary="Text or messages to token ids", response_model=None)
+async def tokenize(
+    request: Request, body: Annotated[TokenizeRequest, Depends(reads(TokenizeRequest))]
+) -> Response:
+    """Return the ids that a completion (``prompt``) or a chat (``messages``) would be given."""
+    to = service.of(request)
+    to.check_model(body.model)
+    # A long text takes a while, and the tokenizer releases the interpreter lock.
+    ids = await run_in_threadpool(_encode, to, body)
+    answer: dict[str, object] = {
+        "tokens": ids,
+        "count": len(ids),
+        "max_model_len": to.engine.info.max_model_len,
+    }
+    if body.return_token_strs:
+        answer["token_strs"] = [to.engine.tokenizer.token_text(token_id) for token_id in ids]
+    return reply(answer)
+
+
+def _encode(to: Service, body: TokenizeText | TokenizeChat) -> tuple[int, ...]:
+    tokenizer = to.engine.tokenizer
+    if isinstance(body, TokenizeChat):
+        text, special = tokenizer.render_chat(chat_prompt(body)), bool(body.add_special_tokens)
+    else:
+        text, special = body.prompt, body.add_special_tokens is not False
+    return tuple(tokenizer.encode(text, add_special_tokens=special))
+
+
+@router.post("/detokenize", summary="Token ids to text", response_model=None)
+async def detokenize(
+    request: Request, body: Annotated[DetokenizeRequest, Depends(reads(DetokenizeRequest))]
+) -> Response:
+    """Return the text of token ids, special tokens written out."""
+    to = service.of(request)
+    to.check_model(body.model)
+    size = to.engine.info.vocab_size
+    for index, token_id in enumerate(body.tokens):
+        if token_id >= size:
+            raise InvalidRequest(
+                f"tokens[{index}]", f"must be below the vocabulary size {size}, got {token_id}"
+            )
+    text = await run_in_threadpool(to.engine.tokenizer.decode, body.tokens, skip_special_tokens=False)
+    return reply({"prompt": text})

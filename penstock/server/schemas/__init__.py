@@ -1,0 +1,1 @@
+"""Request bodies (pydantic, validated strictly) and replies (msgspec, encoded fast)."""
