@@ -51,6 +51,8 @@ class Boot(msgspec.Struct, frozen=True, tag="boot"):
     config: Config
     build: str
     """Import string ``package.module:function`` of a `Builder`."""
+    lease_timeout: float = 15.0
+    """Seconds of silence after which a connection's sequences are cancelled."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
