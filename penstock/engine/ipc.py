@@ -96,5 +96,5 @@ class ClientPort:
         return _from_engine.decode(await self._socket.recv())
 
     def close(self) -> None:
-        """Close the socket; what was sent is still delivered if the engine is there."""
-        self._socket.close()
+        """Close the socket; what the engine has not taken yet is dropped."""
+        self._socket.close(linger=0)
