@@ -10,7 +10,7 @@ Legend: M folded query rows of a tile (row, then head within its group), K keys 
 to a power of two, S splits. Everything is masked down to the true sizes at loads and stores.
 """
 
-# ruff: noqa: ANN
+# ruff: noqa: ANN001, ANN201, ANN202
 # Arguments of kernels are Triton values; only `tl.constexpr` is an annotation that Triton reads, and it must
 # read it as an object: hence no `from __future__ import annotations` here.
 import triton
@@ -18,6 +18,18 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def _dot(a, b, UPCAST: tl.constexpr):
+    """Return the float32 product; float32 inputs are not rounded to tf32.
+
+    UPCAST is for Triton's interpreter, whose dot takes the bits of a bf16 for an integer.
+    """
+    if UPCAST:
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+    else:
+        return tl.dot(a, b, input_precision="ieee")
 
 
 @triton.jit
@@ -70,17 +82,19 @@ def _load_keys(k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, key_K, live_K, kv_block,
         scale_at_K = block_K * scale_block + kv_head * PAGE + key_K % PAGE
         ks_K = tl.load(ks_ptr + scale_at_K, mask=live_K, other=0.0)
         vs_K = tl.load(vs_ptr + scale_at_K, mask=live_K, other=0.0)
-    # Integers up to 127 are exact in bf16; their scales go to the scores and weights, which are float32.
-    return k_DK.to(dtype), v_KD.to(dtype), ks_K, vs_K
+        # Integers up to 127 are exact in bf16; their scales go to the scores and weights, which are float32.
+        return k_DK.to(tl.float32).to(dtype), v_KD.to(tl.float32).to(dtype), ks_K, vs_K
+    else:
+        return k_DK, v_KD, ks_K, vs_K
 
 
 # fmt: off
 @triton.jit
 def _absorb(q_MD, k_DK, v_KD, ks_K, vs_K, key_K, live_K, position_M, scale, top_M, sum_M, acc_MD,
-            WINDOW: tl.constexpr, CAP: tl.constexpr, INT8: tl.constexpr):
+            WINDOW: tl.constexpr, CAP: tl.constexpr, INT8: tl.constexpr, UPCAST: tl.constexpr):
     # fmt: on
     """Fold one tile of keys into the running maximum, sum and weighted values (base-2 online softmax)."""
-    score_MK = tl.dot(q_MD, k_DK, input_precision="ieee") * scale
+    score_MK = _dot(q_MD, k_DK, UPCAST) * scale
     if INT8:
         score_MK = score_MK * ks_K[None, :]
     if CAP > 0:
@@ -97,7 +111,7 @@ def _absorb(q_MD, k_DK, v_KD, ks_K, vs_K, key_K, live_K, position_M, scale, top_
     sum_M = sum_M * decay_M + tl.sum(weight_MK, axis=1)
     if INT8:
         weight_MK = weight_MK * vs_K[None, :]
-    acc_MD = acc_MD * decay_M[:, None] + tl.dot(weight_MK.to(v_KD.dtype), v_KD, input_precision="ieee")
+    acc_MD = acc_MD * decay_M[:, None] + _dot(weight_MK.to(v_KD.dtype), v_KD, UPCAST)
     return new_top_M, sum_M, acc_MD
 
 
@@ -107,11 +121,12 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
                   scale, q_row, kv_block, scale_block, table_row, out_rows,
                   GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, D_PAD: tl.constexpr, PAGE: tl.constexpr,
                   BLOCK_M: tl.constexpr, TILE_K: tl.constexpr, WINDOW: tl.constexpr, CAP: tl.constexpr,
-                  INT8: tl.constexpr, SPLIT: tl.constexpr):
+                  INT8: tl.constexpr, SPLIT: tl.constexpr, UPCAST: tl.constexpr):
     # fmt: on
     """Attend one (tile, KV head, split). Grid: (tiles, kv_heads, splits).
 
-    ``tile_ptr`` holds four int32 per tile: sequence (row of the block table), first row, rows, context length.
+    ``tile_ptr`` holds four int32 per tile: sequence (row of the block table), first row, rows, context
+    length.
     ``out`` and ``lse`` are ``[splits, out_rows, heads(, head_dim)]``, contiguous; the out row is the row, or
     with SPLIT ``tile * (BLOCK_M // GROUP) + row in tile``. WINDOW = 0 and CAP = 0 mean none. A key sits at
     ``block * kv_block + (kv_head * PAGE + offset) * HEAD_DIM``, its scales alike. Strides are in elements.
@@ -145,7 +160,7 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
             kv_block, scale_block, kv_head, q_MD.dtype, HEAD_DIM, D_PAD, PAGE, INT8)
         top_M, sum_M, acc_MD = _absorb(
             q_MD, k_DK, v_KD, ks_K, vs_K, key_K, live_K, position_M, scale, top_M, sum_M, acc_MD,
-            WINDOW, CAP, INT8)
+            WINDOW, CAP, INT8, UPCAST)
         # fmt: on
 
     some_M = sum_M > 0
@@ -177,8 +192,9 @@ def merge_kernel(part_ptr, part_lse_ptr, tile_ptr, out_ptr, lse_ptr, splits, par
     row = tl.load(tile_ptr + tile * 4 + 1) + in_tile
     s_S = tl.arange(0, S_PAD)
     d_D = tl.arange(0, D_PAD)
+    in_D = d_D < tl.where(live, HEAD_DIM, 0)
     part_at_S = (s_S.to(tl.int64) * part_rows + part_row) * heads + head
-    part_lse_S = tl.load(part_lse_ptr + part_at_S, mask=(s_S < splits) & live, other=float("-inf"))
+    part_lse_S = tl.load(part_lse_ptr + part_at_S, mask=s_S < tl.where(live, splits, 0), other=float("-inf"))
     top = tl.max(part_lse_S, axis=0)
     shift = tl.where(top == float("-inf"), 0.0, top)
     weight_S = tl.exp(part_lse_S - shift)
@@ -186,10 +202,10 @@ def merge_kernel(part_ptr, part_lse_ptr, tile_ptr, out_ptr, lse_ptr, splits, par
     safe = tl.where(total > 0, total, 1.0)
     part_SD = tl.load(
         part_ptr + (part_at_S * HEAD_DIM)[:, None] + d_D[None, :],
-        mask=(weight_S > 0)[:, None] & (d_D[None, :] < HEAD_DIM),
+        mask=(weight_S > 0)[:, None] & in_D[None, :],
         other=0.0,
     )
     out_D = tl.sum(part_SD * (weight_S / safe)[:, None], axis=0).to(out_ptr.dtype.element_ty)
     at = row * heads + head
     tl.store(lse_ptr + at, tl.where(total > 0, shift + tl.log(safe), float("-inf")), mask=live)
-    tl.store(out_ptr + at * HEAD_DIM + d_D, out_D, mask=live & (d_D < HEAD_DIM))
+    tl.store(out_ptr + at * HEAD_DIM + d_D, out_D, mask=in_D)

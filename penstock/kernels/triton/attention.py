@@ -15,7 +15,7 @@ from penstock.kernels.attention.base import AttnNeed, LayerKV
 from penstock.kernels.layer_spec import LayerSpec
 from penstock.kernels.partial import Partial, empty_partial
 from penstock.kernels.rows import StepRows
-from penstock.kernels.triton.launch import run_launch
+from penstock.kernels.triton.launch import INTERPRETED, run_launch
 from penstock.kernels.triton.plan import (
     LONG_M,
     SHORT_M,
@@ -59,7 +59,7 @@ class TritonAttention:
     @classmethod
     def refusal(cls, need: AttnNeed) -> str | None:
         """See `AttentionBackend.refusal`."""
-        if need.device != "cuda" and not triton.knobs.runtime.interpret:
+        if need.device != "cuda" and not INTERPRETED:
             return f"device: expected cuda (or TRITON_INTERPRET=1 for tests), got {need.device}"
         if need.device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
             return "device: expected CUDA compute capability 8.0 or newer"
@@ -146,7 +146,7 @@ class TritonAttention:
 class TritonInvariantAttention(TritonAttention):
     """The same kernel with one tile size and no splits: a row's result never depends on its batch-mates.
 
-    A row is then reduced over its keys in one fixed order, whether it comes alone, in a chunk or in a decode step.
+    A row is reduced over its keys in one fixed order, whether it comes alone, in a chunk or in a decode step.
     """
 
     name = "triton_invariant"

@@ -19,6 +19,9 @@ from penstock.kernels.triton.attend_kernel import attend_kernel, merge_kernel
 from penstock.kernels.triton.plan import Launch, TritonPlan
 from penstock.kernels.triton.write_kernel import write_kernel
 
+INTERPRETED = not isinstance(attend_kernel, triton.JITFunction)
+"""Triton runs in its interpreter (``TRITON_INTERPRET=1`` when it was imported): slow, for tests on the CPU."""
+
 
 class TileSizes(NamedTuple):
     """Compile-time sizes that follow from the head dim and the dtype."""
@@ -82,6 +85,7 @@ def run_launch(
         CAP=layer.softcap or 0.0,
         INT8=int8,
         SPLIT=split,
+        UPCAST=INTERPRETED,
         num_warps=sizes.num_warps,
         num_stages=sizes.num_stages,
     )
@@ -96,10 +100,10 @@ def run_launch(
 
 
 def write_kv(planes: Mapping[str, Tensor], slots_N: Tensor, k_NHD: Tensor, v_NHD: Tensor) -> None:
-    """Store rows in the pages at ``slots_N`` (``block * page + offset``), as `Codec.write` of raw and int8 do.
+    """Store rows in the pages at ``slots_N`` (``block * page + offset``), as `Codec.write` of raw and int8.
 
-    Whether to quantise is read off the planes. Rows with a negative slot are left out; two rows of one slot may
-    be stored in either order. Nothing is copied to the host, so a CUDA graph can capture it.
+    Whether to quantise is read off the planes. Rows with a negative slot are left out; two rows of one
+    slot may be stored in either order. Nothing is copied to the host, so a CUDA graph can capture it.
 
     Raises:
         ValueError: a plane has another layout than the store's.

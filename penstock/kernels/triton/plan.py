@@ -1,7 +1,7 @@
 """The host side of a step: which tiles of rows there are, and into how many splits their keys are cut.
 
-Built once per step and shared by all layers. Imports no Triton, so that the CUDA-graph runner can name `StaticRows`
-on any machine.
+Built once per step and shared by all layers. Imports no Triton, so that the CUDA-graph runner can name
+`StaticRows` on any machine.
 
 Legend: S sequences, T tiles, N rows.
 """
@@ -27,10 +27,10 @@ MIN_SPLIT_KEYS = 128
 
 @dataclass(slots=True)
 class StaticRows(StepRows):
-    """Rows of a decode step in static buffers: one row per sequence, everything a kernel reads is on the device.
+    """Rows of a decode step in static buffers: one row per sequence, and all that kernels read on the device.
 
-    Nothing may be read from the host lists but their lengths: a captured CUDA graph runs again with other data in
-    the same tensors. A padding row has context length 0. ``kv_lens`` holds the upper bound.
+    Nothing may be read from the host lists but their lengths: a captured CUDA graph runs again with other
+    data in the same tensors. A padding row has context length 0. ``kv_lens`` holds the upper bound.
     """
 
     kv_lens_S: Tensor = field(kw_only=True)

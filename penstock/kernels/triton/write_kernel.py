@@ -3,7 +3,7 @@
 Legend: D head dim, padded to a power of two.
 """
 
-# ruff: noqa: ANN
+# ruff: noqa: ANN001, ANN201, ANN202
 # Arguments of kernels are Triton values (see attend_kernel.py).
 import triton
 import triton.language as tl
@@ -31,10 +31,10 @@ def write_kernel(k_ptr, v_ptr, k_page_ptr, v_page_ptr, ks_page_ptr, vs_page_ptr,
                  k_row, v_row, kv_block, scale_block,
                  HEAD_DIM: tl.constexpr, D_PAD: tl.constexpr, PAGE: tl.constexpr, INT8: tl.constexpr):
     # fmt: on
-    """Store one (row, KV head). Grid: (rows, kv_heads). A row whose slot is negative is padding: not stored.
+    """Store one (row, KV head). Grid: (rows, kv_heads). A row whose slot is negative is not stored.
 
-    ``slot = block * PAGE + offset``; pages are ``[blocks, kv_heads, PAGE, HEAD_DIM]``, scales without the last
-    dimension. Strides are in elements.
+    ``slot = block * PAGE + offset``; pages are ``[blocks, kv_heads, PAGE, HEAD_DIM]``, scales without the
+    last dimension. Strides are in elements.
     """
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1).to(tl.int64)
@@ -44,9 +44,9 @@ def write_kernel(k_ptr, v_ptr, k_page_ptr, v_page_ptr, ks_page_ptr, vs_page_ptr,
     block = slot // PAGE
     offset = slot % PAGE
     d_D = tl.arange(0, D_PAD)
-    in_D = d_D < HEAD_DIM
-    k_D = tl.load(k_ptr + row * k_row + head * HEAD_DIM + d_D, mask=in_D & live, other=0.0)
-    v_D = tl.load(v_ptr + row * v_row + head * HEAD_DIM + d_D, mask=in_D & live, other=0.0)
+    in_D = d_D < tl.where(live, HEAD_DIM, 0)
+    k_D = tl.load(k_ptr + row * k_row + head * HEAD_DIM + d_D, mask=in_D, other=0.0)
+    v_D = tl.load(v_ptr + row * v_row + head * HEAD_DIM + d_D, mask=in_D, other=0.0)
     if INT8:
         k_D, k_scale = _quantise(k_D)
         v_D, v_scale = _quantise(v_D)
@@ -54,5 +54,5 @@ def write_kernel(k_ptr, v_ptr, k_page_ptr, v_page_ptr, ks_page_ptr, vs_page_ptr,
         tl.store(ks_page_ptr + scale_at, k_scale, mask=live)
         tl.store(vs_page_ptr + scale_at, v_scale, mask=live)
     at_D = block * kv_block + (head * PAGE + offset) * HEAD_DIM + d_D
-    tl.store(k_page_ptr + at_D, k_D.to(k_page_ptr.dtype.element_ty), mask=in_D & live)
-    tl.store(v_page_ptr + at_D, v_D.to(v_page_ptr.dtype.element_ty), mask=in_D & live)
+    tl.store(k_page_ptr + at_D, k_D.to(k_page_ptr.dtype.element_ty), mask=in_D)
+    tl.store(v_page_ptr + at_D, v_D.to(v_page_ptr.dtype.element_ty), mask=in_D)
