@@ -67,3 +67,5 @@ def setup_logging(
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+        # Its comings and goings are told by the server's own lines.
+        logging.getLogger(name).setLevel(root.level if root.level < logging.INFO else logging.WARNING)

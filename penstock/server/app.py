@@ -39,7 +39,7 @@ def create_app(engine: AsyncEngine, config: Config) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["X-Request-Id", "Retry-After"],
         )
-    describe(app)
+    describe(app, ROUTERS)
     return app
 
 

@@ -65,8 +65,9 @@ def _python(url: str, model: str, chat: bool) -> str:
         call = f'client.completions.create(model="{model}", prompt="Once upon a time", max_tokens=32)'
         return head + f"  print({call}.choices[0].text)"
     messages = '[{"role": "user", "content": "Hello!"}]'
+    call = f'client.chat.completions.create(model="{model}", messages={messages}, stream=True)'
     return (
         head
-        + f'  for chunk in client.chat.completions.create(model="{model}", messages={messages}, stream=True):\n'
+        + f"  for chunk in {call}:\n"
         + '      print(chunk.choices[0].delta.content or "", end="", flush=True)'
     )

@@ -23,6 +23,8 @@ logger = logging.getLogger("penstock.server")
 
 FLUSH_SECONDS = 5.0
 """After the drain, how long the last bytes of answers may take to be written to slow readers."""
+ABORT_SECONDS = 1.0
+"""After a second signal, how long aborting what runs may take."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -61,9 +63,18 @@ class DrainingServer(uvicorn.Server):
             return
         logger.warning("%s again: ending now, %d requests aborted", name, self._engine.live())
         self.killed_by = sig
-        self.force_exit = self.should_exit = True
         if self._drain_task is not None:
             self._drain_task.cancel()
+        self._drain_task = self._loop.create_task(self._abort())
+
+    async def _abort(self) -> None:
+        try:
+            # The streams still say why they end; they are given a moment, not a veto.
+            await asyncio.wait_for(self._engine.close(), ABORT_SECONDS)
+        except Exception:
+            logger.exception("the engine could not be closed")
+        finally:
+            self.force_exit = self.should_exit = True
 
     async def _drain(self) -> None:
         try:
@@ -74,8 +85,7 @@ class DrainingServer(uvicorn.Server):
                 logger.info("all requests finished")
         except Exception:
             logger.exception("the engine could not be drained")
-        finally:
-            self.should_exit = True
+        self.should_exit = True
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -76,7 +76,8 @@ def test_what_the_engine_is_asked(post, engine):
             "messages": [{"role": "system", "content": [{"type": "text", "text": "be"}]}, *HI],
             "max_tokens": 9, "max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": -1,
             "seed": -1, "stop": "x", "logit_bias": {"5": 1.5}, "presence_penalty": 1, "user": "ann",
-            "priority": -2,            "slo": {"ttft_ms": 200}, "cache_salt": "s", "service_tier": "auto", "store": True, "n": None,
+            "priority": -2, "slo": {"ttft_ms": 200}, "cache_salt": "s", "service_tier": "auto", "store": True,
+            "n": None,
         },
         headers={"traceparent": "00-ab-cd-01"},
     )  # fmt: skip

@@ -29,12 +29,11 @@ class TokenizeChat(ChatTemplateFields):
 
 def _form(value: Any) -> str:
     """Say which form a body has, so that an error is about that form only."""
-    fields = value if isinstance(value, dict) else vars(value)
-    return "chat" if "messages" in fields else "text"
+    return "Chat" if isinstance(value, dict) and "messages" in value else "Text"
 
 
 TokenizeRequest = Annotated[
-    Annotated[TokenizeText, Tag("text")] | Annotated[TokenizeChat, Tag("chat")], Discriminator(_form)
+    Annotated[TokenizeText, Tag("Text")] | Annotated[TokenizeChat, Tag("Chat")], Discriminator(_form)
 ]
 """Either form, told apart by the presence of ``messages``."""
 
