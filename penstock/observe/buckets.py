@@ -28,18 +28,9 @@ END_TO_END = (
 """Seconds, for a whole request and its parts (queue, prefill, decode). An answer of a few words takes half a
 second, an agent's long one minutes. Bounds agree with vLLM's, for the same reason."""
 
-STEP_TOKENS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-"""Tokens of one step. Powers of two, because budgets are powers of two and cost jumps at kernel tiles."""
-
-LENGTH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000)
-"""Tokens of a prompt, an answer or a limit: 1-2-5 steps, so that each decade has three bounds up to the
-longest contexts in use."""
 
 CHOICES = (1, 2, 5, 10, 20)
 """Answers per request (`n`); nearly always 1, so few bounds."""
 
 PREEMPTIONS = (0, 1, 2, 3, 5, 10, 20)
 """Times that one request lost its memory. The first bound is 0: the share above it is what to watch."""
-
-STEP_SECONDS = tuple(0.0005 * 2**i for i in range(16))
-"""Seconds of one step, 0.5 ms (a graph of a small model) to 16 s (a large prefill on a CPU), doubling."""
