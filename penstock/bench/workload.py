@@ -21,6 +21,51 @@ from penstock.core.errors import ConfigError
 DATASETS = ("random", "shared-prefix", "jsonl", "trace")
 FIRST_ID = 10
 """Random token ids begin here: the lowest ids are special tokens in many vocabularies."""
+_WORDS: tuple[str, ...] = (
+    "the",
+    "a",
+    "one",
+    "two",
+    "day",
+    "way",
+    "time",
+    "year",
+    "house",
+    "water",
+    "light",
+    "hand",
+    "door",
+    "road",
+)
+_WORDS += (
+    "tree",
+    "river",
+    "stone",
+    "bird",
+    "song",
+    "book",
+    "green",
+    "small",
+    "large",
+    "old",
+    "new",
+    "warm",
+    "cold",
+)
+_WORDS += (
+    "goes",
+    "finds",
+    "makes",
+    "takes",
+    "gives",
+    "keeps",
+    "sees",
+    "hears",
+    "knows",
+    "holds",
+    "turns",
+    "opens",
+)
 
 
 @dataclass(slots=True)
@@ -203,3 +248,14 @@ def _read_prompt(path: Path, number: int, line: str, output_tokens: int) -> Item
         raise ConfigError("--dataset-path", f"{where}: arrival and output_tokens must be numbers") from None
     row.pop("prompt_tokens", None)
     return Item(due, prompt, output, row)
+
+
+def as_text(items: list[Item]) -> list[Item]:
+    """Replace prompts of token ids by as many plain words, for endpoints that take text only.
+
+    Word counts come near token counts but do not equal them; the server's own count is what is reported.
+    """
+    for item in items:
+        if isinstance(item.prompt, list) and all(isinstance(token, int) for token in item.prompt):
+            item.prompt = " ".join(_WORDS[token % len(_WORDS)] for token in item.prompt)  # type: ignore[operator]
+    return items

@@ -33,9 +33,9 @@ that names the setting.
 _ALIASES_HEAD = """
 ## Flags with familiar names
 
-Flags of other servers that set one of the settings above.
+Flags of other servers, and what they are here.
 
-| flag | sets |
+| flag | same as |
 |---|---|
 """
 
@@ -49,9 +49,8 @@ def render() -> str:
         parts += [_row(field) for field in all_fields() if field.section == section]
     parts.append(_ALIASES_HEAD)
     for alias in ALIASES:
-        value = "" if alias.const is None else f" = `{str(alias.const).lower()}`"
         names = ", ".join(f"`{flag}`" for flag in alias.flags)
-        parts.append(f"| {names} | `{alias.target}`{value} |\n")
+        parts.append(f"| {names} | `{alias.same_as}` |\n")
     return "".join(parts)
 
 

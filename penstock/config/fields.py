@@ -60,7 +60,7 @@ class Field:
         """The default as a person would write it; empty text and lists are named so."""
         if isinstance(self.default, bool):
             return "on" if self.default else "off"
-        return "none" if self.default in ("", ()) else str(self.default)
+        return "none" if self.default == () else str(self.default) or "empty"
 
     @property
     def expected(self) -> str:

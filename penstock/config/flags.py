@@ -29,6 +29,14 @@ class Alias:
     const: Any = None
     """A flag without value sets this."""
 
+    @property
+    def same_as(self) -> str:
+        """Our own spelling of what it does."""
+        flag = by_name()[self.target].flag
+        if self.const is None:
+            return flag
+        return flag.replace("--", "--no-", 1) if self.const is False else f"{flag} {self.const}"
+
 
 def _order(text: str) -> str:
     """Translate vLLM's policy names; ours pass through."""
@@ -93,8 +101,8 @@ def add_flags(
     wanted = tuple(only)
     parser.add_argument("--config", metavar="FILE", default=None, help="TOML or JSON file; flags override it")
     for section in wanted:
-        title = f"{section} settings"
-        group = parser.add_argument_group(title, (sections()[section].__doc__ or "").strip())
+        about = (sections()[section].__doc__ or "").strip()
+        group = parser.add_argument_group(f"{section} settings", f"{about} Also as --{section}.FLAG.")
         for field in all_fields():
             if field.section == section:
                 _add_field(group, field)
@@ -128,8 +136,6 @@ def _add_field(group: Any, field: Field) -> None:
 
 
 def _add_alias(group: Any, alias: Alias) -> None:
-    target = by_name()[alias.target]
-    value = "" if alias.const is None else f" {alias.const}".lower()
     group.add_argument(
         *alias.flags,
         action=_Store,
@@ -138,5 +144,5 @@ def _add_alias(group: Any, alias: Alias) -> None:
         default=argparse.SUPPRESS,
         nargs=None if alias.const is None else 0,
         metavar="VALUE" if alias.const is None else None,
-        help=f"same as {target.flag}{value}",
+        help=f"same as {alias.same_as}",
     )
