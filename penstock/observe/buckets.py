@@ -28,6 +28,9 @@ END_TO_END = (
 """Seconds, for a whole request and its parts (queue, prefill, decode). An answer of a few words takes half a
 second, an agent's long one minutes. Bounds agree with vLLM's, for the same reason."""
 
+LENGTH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000)
+"""Tokens of a prompt, an answer or a limit: 1-2-5 steps, so that each decade has three bounds up to the
+longest contexts in use."""
 
 CHOICES = (1, 2, 5, 10, 20)
 """Answers per request (`n`); nearly always 1, so few bounds."""

@@ -25,7 +25,7 @@ def answer_id(service: Service, request: Request, prefix: str, given: str | None
     unique, copies = wanted, 0
     while unique in service.live_ids:  # retries of proxies repeat ids
         copies += 1
-        unique = f"{wanted}-{copies}"
+        unique = f"{wanted}.{copies}"
     return unique
 
 

@@ -57,11 +57,10 @@ def chat_prompt(body: ChatTemplateFields) -> Chat:
 def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
     """Return one engine request per prompt of a completion body."""
     params = _params(body)
-    limit = 16 if body.max_tokens is None else body.max_tokens
-    if limit == 0 and not body.echo:
+    if body.max_tokens == 0 and not body.echo:
         raise InvalidRequest("max_tokens", "must be at least 1 unless echo is true")
     # The engine always generates; scoring a prompt alone drops the one token that it could not avoid.
-    params["max_tokens"] = max(1, limit)
+    _put(params, "max_tokens", None if body.max_tokens is None else max(1, body.max_tokens))
     if body.logprobs is not None:
         params["logprobs"] = body.logprobs
         if body.echo:

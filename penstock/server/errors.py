@@ -100,7 +100,7 @@ def from_exception(exc: BaseException) -> APIError:
 def invalid_request(exc: InvalidRequest) -> APIError:
     """Return the 400 of a request that the frontend or the engine refused."""
     field = exc.field.removeprefix("sampling.")
-    too_long = field in {"prompt", "prompt_ids", "messages"} and "context" in exc.message
+    too_long = field in {"prompt", "messages", "max_tokens"} and "context" in exc.message
     return APIError(
         400, str(exc), param=field or None, code="context_length_exceeded" if too_long else "invalid_value"
     )

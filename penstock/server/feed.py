@@ -47,10 +47,10 @@ class Feed:
         self._open = True
         self._service.live_ids.add(self.id)
         self._service.metrics.connections.inc()
-        many = len(self._asks) > 1
         try:
             for index, ask in enumerate(self._asks):
-                request_id = f"{self.id}-{index}" if many else self.id
+                # The blank, which no caller's id can hold, keeps these apart from everyone else's.
+                request_id = f"{self.id} {index}"
                 stream = await self._service.engine.submit(
                     ask.prompt, ask.params, request_id=request_id, options=ask.options
                 )

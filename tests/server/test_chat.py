@@ -147,7 +147,7 @@ def test_an_id_in_use_is_made_unique(engine):
 
     service = build_service(engine, engine.config)
     service.live_ids.add("cmpl-x")
-    assert answer_id(service, None, "cmpl", "x") == "cmpl-x-1"
+    assert answer_id(service, None, "cmpl", "x") == "cmpl-x.1"
 
 
 def test_events_that_are_ready_together_are_one_write(engine, config):

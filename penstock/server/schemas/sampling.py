@@ -68,7 +68,7 @@ class GenerationBody(Body):
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
     truncate_prompt_tokens: int | None = Field(
-        None, ge=-1, le=MAX_INT, description="Keep only so many of the prompt's last tokens; -1: the context"
+        None, ge=1, le=MAX_INT, description="Keep only so many of the prompt's last tokens"
     )
     prompt_logprobs: int | None = Field(None, ge=0, le=20)
     return_token_ids: bool | None = Field(None, description="Send the ids of the tokens along")
