@@ -112,7 +112,7 @@ class TritonAttention:
     ) -> tuple[Launch, ...]:
         short_m = max(SHORT_M, triton.next_power_of_2(group))
         if isinstance(plan.rows, StaticRows):
-            keys = plan.rows.block_table_SB.shape[1] * plan.page_size
+            keys = max(plan.rows.kv_lens)
             tiles_T4 = static_tiles(plan.rows)
             return (Launch(tiles_T4, short_m, self._pick_splits(len(tiles_T4) * kv_heads, keys, device)),)
         sequences = stored_sequences(plan.rows)
