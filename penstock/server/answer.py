@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from penstock.server.connection import DONE, ClientGone, EventStream, event, while_connected
-from penstock.server.errors import from_exception
+from penstock.server.errors import from_exception, is_expected
 from penstock.server.feed import Batch, Feed
 from penstock.server.service import Service
 from penstock.server.writing import Writer
@@ -96,7 +96,13 @@ async def _events(
                     yield data
     except Exception as exc:
         error = from_exception(exc)
-        logger.warning("stream failed: %s", error.message, extra={"request_id": request.state.request_id})
+        bug = None if is_expected(exc) else exc
+        logger.warning(
+            "stream failed: %s",
+            error.message,
+            exc_info=bug,
+            extra={"request_id": request.state.request_id},
+        )
         yield event(error.body()) + DONE
 
 

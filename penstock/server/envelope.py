@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.server.errors import APIError, from_exception
+from penstock.server.errors import APIError, from_exception, is_expected
 
 logger = logging.getLogger("penstock.server.access")
 
@@ -62,6 +62,11 @@ class Envelope:
                 await self._app(scope, receive, send_marked)
         except Exception as exc:
             error = from_exception(exc)
+            if error.status >= 500:
+                bug = None if is_expected(exc) else exc
+                logger.error(
+                    "request failed: %s", error.message, exc_info=bug, extra={"request_id": request_id}
+                )
             if status == 0:
                 await error.response()(scope, receive, send_marked)
         finally:

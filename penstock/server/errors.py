@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +13,6 @@ from starlette.responses import Response
 
 from penstock.core.errors import InvalidRequest, Overloaded, PenstockError
 from penstock.engine.messages import EngineDead
-
-logger = logging.getLogger(__name__)
 
 _TYPES = {
     400: "invalid_request_error",
@@ -31,6 +28,10 @@ _TYPES = {
     503: "service_unavailable_error",
     504: "timeout_error",
 }
+
+
+LONGEST = 2000
+"""Characters of an error's text: it may quote what the client sent, which may be very long."""
 
 
 class APIError(Exception):
@@ -65,7 +66,8 @@ class APIError(Exception):
     def body(self) -> bytes:
         """Return the JSON text ``{"error": {message, type, param, code}}``."""
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        message = self.message if len(self.message) <= LONGEST else self.message[:LONGEST] + "..."
+        error = {"message": message, "type": kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
     def response(self) -> Response:
@@ -74,6 +76,11 @@ class APIError(Exception):
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
         return Response(self.body(), self.status, headers, media_type="application/json")
+
+
+def is_expected(exc: BaseException) -> bool:
+    """Say whether an exception is one that we raise on purpose; any other is a bug, worth its traceback."""
+    return isinstance(exc, APIError | PenstockError | ValidationError | HTTPException)
 
 
 def from_exception(exc: BaseException) -> APIError:
@@ -91,9 +98,7 @@ def from_exception(exc: BaseException) -> APIError:
     if isinstance(exc, EngineDead):
         return APIError(503, str(exc), code="engine_dead", retry_after=10.0)
     if isinstance(exc, PenstockError):
-        logger.error("request failed: %s", exc)
         return APIError(500, str(exc), code="engine_error")
-    logger.error("unexpected failure", exc_info=exc)
     return APIError(500, "The server failed on this request; its log has the cause.", code="internal_error")
 
 
