@@ -12,7 +12,7 @@ from importlib import metadata
 from penstock.cli.parser import Parser, add_verbs
 from penstock.core.errors import PenstockError
 
-VERBS = ("serve", "bench", "collect_env")
+VERBS = ("serve", "generate", "chat", "bench", "zoo", "collect_env")
 """Modules of this package, each with ``add(verbs)``, in the order of the help."""
 
 _DESCRIPTION = """Penstock runs open language models: an inference engine and an OpenAI-compatible server."""
@@ -55,11 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    if given[:1] == ["--debug"]:
-        given = given[1:]
+    given = [word for word in given if word != "--debug"]
     try:
         args, leftover = build_parser().parse_known_args(given)
-        args.parser.refuse_unknown(leftover)
+        if args.parser.takes_rest:
+            args.rest = leftover
+        else:
+            args.parser.refuse_unknown(leftover)
         status: int = args.run(args)
         sys.stdout.flush()
         return status

@@ -33,6 +33,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line with what to do, status 2, and no usage block."""
 
+    takes_rest = False
+    """Words that are not understood go to ``args.rest`` instead of being refused."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", HelpFormatter)
         kwargs["allow_abbrev"] = False
