@@ -124,6 +124,11 @@ class Tokenizer:
         """Highest token id + 1."""
         return len(self.inner)
 
+    @cached_property
+    def longest_token(self) -> int:
+        """Characters of the longest token: a text of n tokens has at most n times as many."""
+        return max((len(token) for token in self.inner.get_vocab()), default=1)
+
     @property
     def eos_id(self) -> int | None:
         """The tokenizer's own end-of-sequence id."""

@@ -1,0 +1,47 @@
+"""Which model the settings mean, seen from the front: its tokenizer and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from penstock.config.settings import Config
+from penstock.core.errors import ConfigError
+from penstock.engine.messages import EngineInfo
+from penstock.frontend.specs import ModelLimits
+from penstock.frontend.text.tokenizer import Tokenizer
+from penstock.zoo import bundled_model_path
+
+
+def model_name(config: Config) -> str:
+    """Return the folder or hub name of the model; the bundled one when none is given."""
+    return config.model.model or str(bundled_model_path())
+
+
+def served_name(config: Config) -> str:
+    """Return the name under which clients know the model."""
+    return config.model.served_model_name or Path(model_name(config)).name
+
+
+def load_tokenizer(config: Config) -> Tokenizer:
+    """Load the tokenizer that the settings mean.
+
+    Raises:
+        ConfigError: it, the model folder or the template file cannot be read.
+    """
+    model = config.model
+    try:
+        name = model.tokenizer or model_name(config)
+    except FileNotFoundError as error:
+        raise ConfigError("model.model", str(error)) from error
+    return Tokenizer.load(name, revision=model.revision, chat_template=model.chat_template)
+
+
+def limits_of(info: EngineInfo, tokenizer: Tokenizer) -> ModelLimits:
+    """Return what requests are measured against.
+
+    The model's own eos ids count; the tokenizer's only where the model names none.
+    """
+    own = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    return ModelLimits(
+        vocab_size=info.vocab_size, max_model_len=info.max_model_len, eos_ids=info.eos_ids or own
+    )
