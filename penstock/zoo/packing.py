@@ -13,6 +13,9 @@ from penstock.zoo.data import conversation
 from penstock.zoo.recipes import Recipe, Stage
 from penstock.zoo.tokenizer import encode_conversation
 
+_USUAL_LENGTH = 10
+_DECISIVE = 2.5
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -31,6 +34,26 @@ class Batch:
     document_RT: torch.Tensor
 
 
+def token_weights(mine: list[bool], prompt_weight: float) -> list[float]:
+    """Return the loss weight of every token of a dialogue; ``mine`` marks what the assistant wrote.
+
+    A short answer weighs more per token than a long one, and within an answer its first token (yes or no,
+    what kind of reply) and its last two (stop here or go on) weigh most: there the decisions fall that a
+    plain mean over tokens drowns among the many that follow by themselves.
+    """
+    weights = [0.0, *(prompt_weight for _ in mine[1:])]
+    start = 0
+    while True in mine[start:]:
+        start = mine.index(True, start)
+        end = mine.index(False, start) if False in mine[start:] else len(mine)
+        share = min(2.0, max(0.4, (_USUAL_LENGTH / (end - start)) ** 0.5))
+        weights[start:end] = [share] * (end - start)
+        for decisive in {start, max(start, end - 2), end - 1}:
+            weights[decisive] = share * _DECISIVE
+        start = end
+    return weights
+
+
 def _row(rng: random.Random, tokenizer: Any, recipe: Recipe, stage: Stage) -> list[list[float]]:
     ids: list[float] = []
     weights: list[float] = []
@@ -41,7 +64,7 @@ def _row(rng: random.Random, tokenizer: Any, recipe: Recipe, stage: Stage) -> li
         talk = conversation(rng, "train", recipe.weights, stage.turns)
         tokens, mine = encode_conversation(tokenizer, talk.messages)
         ids += tokens
-        weights += [0.0, *(1.0 if answer else recipe.prompt_weight for answer in mine[1:])]
+        weights += token_weights(mine, recipe.prompt_weight)
         positions += range(len(tokens))
         documents += [number] * len(tokens)
         number += 1

@@ -116,7 +116,7 @@ def _sample(rng: random.Random) -> list[Turn]:
 
 
 def _check(turn: Turn, answer: str) -> bool:
-    return answer.strip() == turn.expect["text"]
+    return bool(answer.strip() == turn.expect["text"])
 
 
 SKILL = Skill("copying", _sample, _check)

@@ -43,7 +43,7 @@ def _sample(rng: random.Random) -> list[Turn]:
 
 
 def _check(turn: Turn, answer: str) -> bool:
-    return [int(found) for found in re.findall(r"\d+", answer)] == turn.expect["numbers"]
+    return bool([int(found) for found in re.findall(r"\d+", answer)] == turn.expect["numbers"])
 
 
 SKILL = Skill("counting", _sample, _check)

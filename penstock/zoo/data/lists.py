@@ -32,6 +32,17 @@ def _number(rng: random.Random, count: int) -> str:
     return NUMBER_WORDS[count] if rng.random() < 0.5 else str(count)
 
 
+def _ordered(rng: random.Random, pool: list[str]) -> list[str]:
+    """Return the pool from a random start on, sometimes stepping over one, which then comes last.
+
+    A tiny model repeats itself in a random order; a usual order that begins anywhere it can keep.
+    """
+    start = rng.randrange(len(pool))
+    turned = pool[start:] + pool[:start]
+    late = {item for item in turned if rng.random() < 0.15}
+    return [item for item in turned if item not in late] + [item for item in turned if item in late]
+
+
 def _numbered(items: list[str], first: int = 1) -> str:
     return "\n".join(f"{i}. {capital(item)}" for i, item in enumerate(items, first))
 
@@ -51,7 +62,7 @@ def _sample(rng: random.Random) -> list[Turn]:
     theme = rng.choice(list(THEMES))
     pool = THEMES[theme]
     count = min(rng.choice([1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7, 8, 9, 10, 12]), len(pool))
-    shuffled = rng.sample(pool, len(pool))
+    shuffled = _ordered(rng, pool)
     items = shuffled[:count]
     noun = SINGULAR[theme] if count == 1 else theme
     roll = rng.random()
@@ -62,6 +73,7 @@ def _sample(rng: random.Random) -> list[Turn]:
         user, style = spin(rng, rng.choice(_QUESTIONS), n=_number(rng, count), theme=noun), "ask"
     else:
         user, style = imperative(rng, _ASKS, n=_number(rng, count), theme=noun), "ask"
+        user = user.replace(" different", "") if count == 1 else user
     if roll > 0.92 and count > 1:
         user = user.rstrip(".!?") + spin(
             rng, "{ in one line|, separated by commas| on one line|, with commas}"

@@ -32,8 +32,8 @@ Message = dict[str, str]
 """One chat message in the OpenAI form: role and content."""
 
 CHAT_WEIGHTS: dict[str, float] = {
-    "smalltalk": 3.6, "glossary": 3.0, "lists": 1.8, "stories": 1.3, "arithmetic": 2.6, "copying": 2.4,
-    "counting": 1.2, "facts": 2.2, "yesno": 1.4, "refusals": 1.8, "memory": 2.0,
+    "smalltalk": 3.4, "glossary": 2.6, "lists": 2.2, "stories": 1.2, "arithmetic": 3.2, "copying": 3.2,
+    "counting": 2.4, "facts": 2.2, "yesno": 2.0, "refusals": 1.8, "memory": 1.8,
 }  # fmt: skip
 """How often each skill is drawn for the chat model; tone has its own share."""
 

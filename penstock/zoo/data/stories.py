@@ -87,7 +87,7 @@ def _sample(rng: random.Random) -> list[Turn]:
         return _poem(rng)
     if roll < 0.80:
         return _request(rng)
-    turns = []
+    turns: list[Turn] = []
     for ask in (rng.choice(_TEXTS["open_asks"]), rng.choice(_ANOTHER))[: 1 + (rng.random() < 0.3)]:
         name = rng.choice(NAMES) if rng.random() < 0.7 else ""
         text = _story(rng, rng.choice(_TEXTS["creatures"]), name, rng.choice(_TEXTS["places"]),
