@@ -16,13 +16,13 @@ from tests.server.live import serving
 HI = [{"role": "user", "content": "hi"}]
 
 
-async def visit(port, rng, number):
+async def visit(port, rng, number, limit=10**6):
     """Send one request, read for a random while, and drop the connection without a word."""
     stream = rng.random() < 0.6
     body = {"messages": HI, "stream": stream, "n": rng.choice([1, 2])}
     path = "/v1/chat/completions"
     if rng.random() < 0.3:
-        body, path = {"prompt": ["a", "b", "c"], "stream": stream, "max_tokens": 10**6}, "/v1/completions"
+        body, path = {"prompt": ["a", "b", "c"], "stream": stream, "max_tokens": limit}, "/v1/completions"
     raw = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
     await asyncio.sleep(rng.random() * 0.3)
