@@ -13,6 +13,7 @@ from torch import Tensor
 from penstock.core.errors import ConfigError
 from penstock.kernels.codec import make_codec
 from penstock.kernels.compile import compile_attention
+from penstock.kernels.invariant_ops import InvariantOps
 from penstock.kernels.ops import Ops, TorchOps
 from penstock.models.checkpoint import Checkpoint, dummy_params, load_params
 from penstock.models.decoder import Decoder
@@ -164,7 +165,7 @@ def load_model(
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError("model.dtype", f"expected auto, {', '.join(DTYPES)}, got {dtype!r}")
     torch_dtype = spec.dtype if dtype == "auto" else DTYPES[dtype]
-    ops: Ops = TorchOps()
+    ops: Ops = InvariantOps() if batch_invariant else TorchOps()
     stack = compile_attention(
         spec.layers,
         torch_dtype,
@@ -181,4 +182,7 @@ def load_model(
         flat = load_params(table, Checkpoint(folder, adapter.prefixes), torch_dtype, stack.device)
     else:
         raise ConfigError("model.load_format", f"expected auto, safetensors or dummy, got {load_format!r}")
+    if isinstance(ops, InvariantOps):
+        for weight in {tensor.shape: tensor for tensor in flat.values() if tensor.dim() == 2}.values():
+            ops.check(weight)
     return Decoder(spec, _assemble(spec, flat), stack, ops, context)

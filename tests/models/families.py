@@ -1,8 +1,8 @@
 """Tiny random models of every family, saved by transformers: the oracle and the input of parity tests.
 
 ``FAMILIES[name]()`` is a config; ``make_model(name, folder)`` saves a checkpoint there and returns the
-transformers model. Sizes are odd on purpose: head dims that are no power of two, groups of 1 to 5, hidden sizes
-that are no multiple of heads, windows shorter than the texts, and weights wide enough that logits are not flat.
+transformers model. Sizes are odd on purpose: head dims that are no power of two, groups of 1 to 5, windows
+shorter than the texts, and weights wide enough that logits are not flat.
 """
 
 from __future__ import annotations
@@ -176,11 +176,11 @@ FAMILIES: dict[str, Callable[[], tf.PretrainedConfig]] = {
 """Family (or variant of one) -> a tiny config of it."""
 
 LONG_ONLY = {"phi3-longrope": 64}
-"""Families that equal transformers only on texts longer than this: transformers takes another rotation below."""
+"""Families that equal transformers only on texts longer than this; below, it takes another rotation."""
 
 
 def make_model(family: str, folder: Path | str, seed: int = 0) -> tf.PreTrainedModel:
-    """Save a random checkpoint of the family in ``folder`` and return the transformers model (eager attention)."""
+    """Save a random checkpoint in ``folder`` and return the transformers model (eager attention)."""
     torch.manual_seed(seed)
     config = FAMILIES[family]()
     model = tf.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()

@@ -44,7 +44,7 @@ def plain_mlp_params(spec: ModelSpec, block: BlockSpec, up: str, down: str) -> l
 
 @dataclass(frozen=True, slots=True)
 class OptAdapter:
-    """OPT: learned positions; norms before the sublayers or (350m) after the sums; narrow embeddings (350m)."""
+    """OPT: learned positions; norms before the sublayers or (350m) after the sums; narrow embeddings."""
 
     prefixes: tuple[str, ...] = ("model.decoder.", "decoder.", "")
 
