@@ -65,6 +65,8 @@ def progress(line: str, started: float) -> None:
     if verb.startswith("Installing"):
         what = "the packages"
     what = re.split(r"[<>=!~;\[]", os.path.basename(what))[0]
+    if what.endswith(".whl"):
+        what = " ".join(what.split("-")[:2])
     size = re.search(r"\(([\d.]+ [kMG]B)\)", line)
     text = f"{verb.split()[0].lower()} {what}" + (f" ({size.group(1)})" if size else "")
     if sys.stdout.isatty():
