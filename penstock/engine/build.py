@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -14,6 +14,9 @@ from penstock.core.errors import ConfigError
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.request import RequestSpec
 from penstock.engine.messages import EngineInfo
+
+if TYPE_CHECKING:
+    from penstock.executors.inline import InlineExecutor
 
 DEFAULT_BUILD = "penstock.engine.build:build"
 
@@ -87,19 +90,48 @@ def find_builder(name: str) -> Builder:
 
 
 def build(config: Config, report: Report) -> Built:
-    """Load the model, plan the memory and put the engine together: the builder that serves."""
-    from penstock.engine.core import build_engine
+    """Load the model, plan the memory and put the engine together: the builder that serves.
+
+    Raises:
+        ConfigError: the settings, the model or the machine do not fit together.
+    """
     from penstock.executors.inline import build_executor
 
-    executor: Any = build_executor(config)
-    core = build_engine(executor, config.schedule, config.cache)
+    report(f"loading {config.model.model or 'the bundled model'}")
+    executor = build_executor(config)
+    return assemble(config, executor, eos_ids=_eos_ids(executor))
+
+
+def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Built:
+    """Put an engine around an executor and describe it.
+
+    Args:
+        config: the settings; those that the executor resolved take their place.
+        executor: an `Executor`; ``config``, ``decisions`` and ``memory`` are read if it has them.
+        eos_ids: the model's end-of-sequence ids.
+    """
+    from penstock.engine.core import build_engine
+
+    resolved: Config = getattr(executor, "config", None) or config
+    core = build_engine(executor, resolved.schedule, resolved.cache)
     spec = executor.spec()
+    memory = getattr(executor, "memory", None)
+    decisions = getattr(executor, "decisions", ())
     info = EngineInfo(
         vocab_size=spec.vocab_size,
         max_model_len=spec.max_model_len,
+        eos_ids=eos_ids,
         page_size=spec.page_size,
         blocks=spec.blocks,
-        slots=min(spec.slots, config.schedule.max_num_seqs),
+        slots=min(spec.slots, resolved.schedule.max_num_seqs),
+        plan=() if memory is None else tuple(memory.text().splitlines()),
+        decisions=tuple(f"{one.name} = {one.value}  ({one.why})" for one in decisions),
         pid=os.getpid(),
     )
     return Built(core, info)
+
+
+def _eos_ids(executor: InlineExecutor) -> tuple[int, ...]:
+    """The model's own, from its generation config or config; read off the loaded model."""
+    spec = getattr(executor.runner and executor.runner.decoder, "spec", None)
+    return tuple(getattr(spec, "eos_ids", ()))

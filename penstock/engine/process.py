@@ -94,15 +94,15 @@ class ProcessHandle:
 
     async def stop(self, grace: float) -> None:
         """Wait ``grace`` seconds, then kill it."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
         try:
             await asyncio.wait_for(self._ended.wait(), grace)
         except TimeoutError:
             log.warning("the engine process %d did not end within %.1f s; killing it", self.pid, grace)
             self._process.kill()
             await self._ended.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
 
 class ProcessHost:

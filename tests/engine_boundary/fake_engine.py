@@ -3,11 +3,11 @@
 import os
 import time
 
+import msgspec
+
 from penstock.core.errors import ConfigError
 from penstock.core.executor import ExecutorSpec
-from penstock.engine.build import Built
-from penstock.engine.core import build_engine
-from penstock.engine.messages import EngineInfo
+from penstock.engine.build import Built, assemble
 from penstock.testing.fake_executor import FakeExecutor, next_token
 
 VOCAB = 380
@@ -33,17 +33,8 @@ class SlowExecutor(FakeExecutor):
 
 
 def _built(config, executor):
-    core = build_engine(executor, config.schedule, config.cache)
-    spec = executor.spec()
-    info = EngineInfo(
-        vocab_size=spec.vocab_size,
-        max_model_len=spec.max_model_len,
-        page_size=spec.page_size,
-        blocks=spec.blocks,
-        plan=("a plan line",),
-        pid=os.getpid(),
-    )
-    return Built(core, info)
+    built = assemble(config, executor)
+    return Built(built.core, msgspec.structs.replace(built.info, plan=("a plan line",)))
 
 
 def build(config, report):

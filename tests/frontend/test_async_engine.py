@@ -17,7 +17,6 @@ from penstock.engine.supervisor import RestartPolicy
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.frontend.outputs import collect
 from penstock.frontend.prompts import Chat, Text
-from penstock.frontend.specs import derive_seed
 
 pytestmark = pytest.mark.anyio
 OPTIONS = ClientOptions(lease_interval=0.1, stop_grace=2.0, restart=RestartPolicy(first_delay=0.01))
@@ -157,7 +156,6 @@ async def test_n_completions_each_end_once(model_folder):
             ends += [o.index for o in delta.outputs if o.finish_reason]
             finished += delta.finished
         assert sorted(ends) == [0, 1, 2, 3] and finished == 1 and engine.live() == 0
-        assert derive_seed(5, 0) == 5
 
 
 async def test_a_slow_reader_loses_nothing(model_folder):
@@ -213,7 +211,7 @@ async def test_leaving_in_any_way_cancels_in_the_engine(model_folder, inproc, ho
                     await anext(stream)
                     raise ZeroDivisionError
         stats = await quiet(engine, 2.0)
-        assert stats.finished == {"abort": 1} and stats.generated_tokens < 900
+        assert stats.finished["abort"] == 1 and stats.generated_tokens < 900
 
 
 @both
