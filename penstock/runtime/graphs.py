@@ -147,7 +147,8 @@ class GraphRunner:
         self.buckets = tuple(default_buckets(most) if buckets is None else buckets)
         if not self.buckets or self.buckets[0] < 1 or list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError(f"buckets: expected ascending positive sizes, got {self.buckets}")
-        self._decoder = decoder
+        self._forward = decoder.forward
+        self._context = decoder.context
         self._kv = kv
         self._capture = capture or CudaCapture()
         self._graphs: dict[int, _Graph] = {}
@@ -190,7 +191,7 @@ class GraphRunner:
         bucket = self.bucket(rows) if kv is self._kv and self.failure is None else None
         graph = self._graph(bucket) if bucket is not None else None
         if bucket is None or graph is None:
-            return self._decoder.forward(rows, kv)
+            return self._forward(rows, kv)
         self._load(rows, bucket)
         graph.replay()
         return graph.hidden_NE[: len(rows.q_lens)]
@@ -201,7 +202,7 @@ class GraphRunner:
             self._pad(0, bucket)
             rows = self._rows(bucket)
             try:
-                replay, hidden_NE = self._capture(lambda: self._decoder.forward(rows, self._kv))
+                replay, hidden_NE = self._capture(lambda: self._forward(rows, self._kv))
             except RuntimeError as error:
                 self.failure = f"capturing {bucket} rows failed: {error}"
                 logger.warning("decode runs without CUDA graphs: %s", self.failure)
@@ -217,7 +218,7 @@ class GraphRunner:
             kv_slots_N=self._kv_slots_N[:bucket],
             block_table_SB=self._table_SB[:bucket],
             q_lens=[1] * bucket,
-            kv_lens=[self._decoder.context] * bucket,
+            kv_lens=[self._context] * bucket,
             sample_rows_R=self._tokens_N[:0],
             kv_lens_S=self._kv_lens_S[:bucket],
         )

@@ -1,7 +1,7 @@
 """Compile every kernel launch of a few steps to machine code, on a machine without a GPU.
 
-Run as ``python -m tests.kernels_triton.aot``: it launches the backend on CPU tensors, but each launch is turned into
-an ahead-of-time compilation with the very arguments, types and options of the launch. Prints one JSON line each.
+Run as ``python -m tests.kernels_triton.aot``: it launches the backend on CPU tensors, but each launch becomes
+an ahead-of-time compilation with its very arguments, types and options. Prints a JSON line each.
 """
 
 import inspect
@@ -14,11 +14,10 @@ import tempfile
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from penstock.kernels.triton.attention import TritonAttention, TritonInvariantAttention
+from penstock.kernels.triton.attention import TritonAttention
 from penstock.kernels.triton.launch import write_kv
 from tests.kernels_triton.cases import make_case
 
@@ -50,15 +49,14 @@ def source(kernel, args, kwargs):
     return ASTSource(kernel, signature, constants, attrs)
 
 
-def resources(ptx, arch):
-    """Return (registers, bytes spilled) as the assembler reports them."""
-    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
-        file.write(ptx)
+def resources(cubin):
+    """Return (registers, bytes of stack) of a kernel; as it calls nothing, its stack holds spilled registers."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
         file.flush()
-        command = [get_ptxas(arch).path, "-v", f"--gpu-name=sm_{arch}{'a' if arch >= 90 else ''}", file.name]
-        log = subprocess.run([*command, "-o", "/dev/null"], check=True, capture_output=True, text=True).stderr
-    registers = int(re.search(r"Used (\d+) registers", log)[1])
-    return registers, int(re.search(r"(\d+) bytes spill stores", log)[1])
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        log = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return tuple(int(re.search(rf"{name}:(\d+)", log)[1]) for name in ("REG", "STACK"))
 
 
 class Compiler:
@@ -70,7 +68,7 @@ class Compiler:
     def __call__(self, kernel, *args, grid, warmup, **kwargs):
         options = {name: kwargs.pop(name) for name in OPTIONS & set(kwargs)}
         made = triton.compile(source(kernel, args, kwargs), GPUTarget("cuda", self.arch, 32), options)
-        registers, spilled = resources(made.asm["ptx"], self.arch)
+        registers, spilled = resources(made.asm["cubin"])
         row = {
             "label": self.label,
             "arch": self.arch,
@@ -89,24 +87,21 @@ class Compiler:
 def main():
     compiler = Compiler()
     JITFunction.run = lambda self, *args, **kwargs: compiler(self, *args, **kwargs)
-    steps = {"decode": ([1, 1], [90, 40]), "prefill": ([70], [90])}
+    decode, prefill = ([1, 1], [90, 40]), ([70], [90])
     cases = [
-        ("raw", {"head_dim": 128}),
-        ("window-softcap-256", {"head_dim": 256, "window": 64, "softcap": 50.0}),
-        ("odd-80", {"head_dim": 80, "heads": 6}),
-        ("int8", {"head_dim": 128, "codec": "int8"}),
-        ("float32", {"head_dim": 128, "dtype": torch.float32}),
+        ("raw", (decode, prefill), {"head_dim": 128}),
+        ("window-softcap-256", (prefill,), {"head_dim": 256, "window": 64, "softcap": 50.0}),
+        ("odd-80", (decode,), {"head_dim": 80, "heads": 6}),
+        ("int8", (decode, prefill), {"head_dim": 128, "codec": "int8"}),
+        ("float32", (decode,), {"head_dim": 64, "dtype": torch.float32}),
     ]
-    for name, extra in cases:
-        for step, (q_lens, kv_lens) in steps.items():
-            case = make_case(q_lens, kv_lens, **({"heads": 8, "dtype": torch.bfloat16} | extra))
-            backends = [TritonAttention(4 if step == "decode" else 1)]
-            if name == "raw":
-                backends.append(TritonInvariantAttention())
-            for backend in backends:
-                for compiler.arch in (90, 80) if name == "raw" else (90,):
-                    compiler.label = f"{backend.name}/{name}/{step}"
-                    backend.attend(case.q_NHD, case.kv, case.layer, backend.plan(case.rows, case.page))
+    for name, steps, extra in cases:
+        for step in steps:
+            case = make_case(*step, **({"heads": 8, "dtype": torch.bfloat16} | extra))
+            backend = TritonAttention(splits=4 if step is decode else 1)
+            for compiler.arch in (90, 80) if name == "raw" and step is decode else (90,):
+                compiler.label = f"{'decode' if step is decode else 'prefill'}/{name}"
+                backend.attend(case.q_NHD, case.kv, case.layer, backend.plan(case.rows, case.page))
         compiler.label, compiler.arch = f"write/{name}", 90
         n, _, head_dim = case.q_NHD.shape
         kv_rows = torch.zeros(n, case.layer.kv_heads, head_dim, dtype=case.q_NHD.dtype)

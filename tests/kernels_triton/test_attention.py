@@ -1,4 +1,4 @@
-"""The Triton backend against attention row by row in float64 (in Triton's interpreter where there is no GPU)."""
+"""The Triton backend against attention row by row in float64; in Triton's interpreter without a GPU."""
 
 import pytest
 import torch
@@ -44,14 +44,14 @@ def test_groups(heads, kv_heads):
     check(attend(case), case)
 
 
-SHAPES = st.lists(st.tuples(st.integers(1, 24), st.integers(0, 150)), min_size=1, max_size=4)
+SHAPES = st.lists(st.tuples(st.integers(1, 20), st.integers(0, 100)), min_size=1, max_size=3)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     shapes=SHAPES,
-    kv_heads=st.integers(1, 3),
-    group=st.integers(1, 5),
+    kv_heads=st.integers(1, 2),
+    group=st.integers(1, 4),
     head_dim=st.sampled_from([8, 16, 24, 64, 80]),
     page=st.sampled_from([1, 8, 16, 48, 64]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
@@ -59,7 +59,7 @@ SHAPES = st.lists(st.tuples(st.integers(1, 24), st.integers(0, 150)), min_size=1
     window=st.none() | st.integers(1, 90),
     softcap=st.none() | st.floats(1.0, 50.0),
     shift=st.integers(0, 5),
-    splits=st.sampled_from([None, 1, 2, 3, 8]),
+    splits=st.sampled_from([None, 1, 2, 3]),
     seed=st.integers(0, 2**31),
 )
 def test_any_shape(shapes, kv_heads, group, splits, **kwargs):
@@ -69,10 +69,9 @@ def test_any_shape(shapes, kv_heads, group, splits, **kwargs):
     check(attend(case, TritonAttention(splits)), case)
 
 
-@pytest.mark.parametrize("splits", [2, 5, 16])
-@pytest.mark.parametrize("window", [None, 100])
+@pytest.mark.parametrize(("splits", "window"), [(2, None), (5, 100), (16, None)])
 def test_splits_merge_exactly(splits, window):
-    case = make_case([1, 1, 40, 1], [300, 1, 260, 65], window=window, device=DEVICE)
+    case = make_case([1, 1, 20], [300, 1, 260], heads=2, kv_heads=1, window=window, device=DEVICE)
     check(attend(case, TritonAttention(splits)), case)
 
 

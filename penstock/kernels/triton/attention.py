@@ -1,6 +1,6 @@
 """The Triton attention backend (CUDA; on the CPU only in Triton's interpreter, for tests).
 
-Legend: N rows, H query heads, D head dim, T tiles, F splits.
+Legend: N rows, H query heads, G KV heads, D head dim.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from penstock.kernels.attention.base import AttnNeed, LayerKV
 from penstock.kernels.layer_spec import LayerSpec
 from penstock.kernels.partial import Partial, empty_partial
 from penstock.kernels.rows import StepRows
-from penstock.kernels.triton.launch import INTERPRETED, run_launch
+from penstock.kernels.triton.launch import INTERPRETED, run_launch, write_kv
 from penstock.kernels.triton.plan import (
     LONG_M,
     SHORT_M,
@@ -45,6 +45,7 @@ class TritonAttention:
 
     Args:
         splits: cut the keys of every tile into this many splits; None chooses by the load of the device.
+        long_m: folded rows of a tile of a sequence that is no decode, a power of two from 16 on.
     """
 
     name = "triton"
@@ -53,8 +54,9 @@ class TritonAttention:
     invariant = False
     """Whether a row's result is the same bits whatever else is in the step."""
 
-    def __init__(self, splits: int | None = None) -> None:
+    def __init__(self, splits: int | None = None, long_m: int = LONG_M) -> None:
         self._splits = splits
+        self._long_m = long_m
 
     @classmethod
     def refusal(cls, need: AttnNeed) -> str | None:
@@ -85,6 +87,10 @@ class TritonAttention:
         """Forget the old tiles and take over ``rows``; see `ReplannableBackend`."""
         fresh = self.plan(rows, plan.page_size)
         plan.rows, plan.launches, plan.covered = rows, fresh.launches, fresh.covered
+
+    def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
+        """Store rows as the codec would, in one launch instead of a dozen; see `launch.write_kv`."""
+        write_kv(kv.planes, slots_N, k_NGD, v_NGD)
 
     def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: TritonPlan) -> Partial:
         """See `AttentionBackend.attend`."""
@@ -120,7 +126,7 @@ class TritonAttention:
         long = [s for s in sequences if s[2] * group > short_m]
         return tuple(
             self._launch(part, block_m, group, kv_heads, device)
-            for part, block_m in ((short, short_m), (long, max(LONG_M, short_m)))
+            for part, block_m in ((short, short_m), (long, max(self._long_m, short_m)))
             if part
         )
 
@@ -158,7 +164,7 @@ class TritonInvariantAttention(TritonAttention):
     def _launches(
         self, plan: TritonPlan, group: int, kv_heads: int, device: torch.device
     ) -> tuple[Launch, ...]:
-        block_m = max(LONG_M, triton.next_power_of_2(group))
+        block_m = max(self._long_m, triton.next_power_of_2(group))
         if isinstance(plan.rows, StaticRows):
             return (Launch(static_tiles(plan.rows), block_m, 1),)
         sequences = stored_sequences(plan.rows)

@@ -1,6 +1,6 @@
 """Launching the kernels: argument checks, tile sizes per head dim and dtype, partial buffers.
 
-Legend: N rows, H heads, D head dim, T tiles, F splits.
+Legend: N rows, H heads, D head dim, T tiles.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INTERPRETED = not isinstance(attend_kernel, triton.JITFunction)
 
 
 class TileSizes(NamedTuple):
-    """Compile-time sizes that follow from the head dim and the dtype."""
+    """Compile-time sizes that follow from the head dim, the dtype and the rows of a tile."""
 
     d_pad: int
     tile_k: int
@@ -32,12 +32,14 @@ class TileSizes(NamedTuple):
     num_stages: int
 
 
-def tile_sizes(head_dim: int, dtype: torch.dtype) -> TileSizes:
-    """Return sizes whose buffers (K and V, ``num_stages`` deep) stay below 100 KiB of shared memory."""
+def tile_sizes(head_dim: int, dtype: torch.dtype, block_m: int) -> TileSizes:
+    """Return sizes whose buffers (K and V, ``num_stages`` deep) stay below 100 KiB of shared memory.
+
+    Eight warps where four would have to hold more than 64 x 128 accumulators and spill.
+    """
     d_pad = max(16, triton.next_power_of_2(head_dim))
-    row_bytes = d_pad * dtype.itemsize
-    tile_k = max(16, min(64, 16384 // row_bytes))
-    return TileSizes(d_pad, tile_k, num_warps=4, num_stages=3)
+    tile_k = max(16, min(64, 16384 // (d_pad * dtype.itemsize)))
+    return TileSizes(d_pad, tile_k, num_warps=8 if block_m > 64 or d_pad > 128 else 4, num_stages=3)
 
 
 def paged(plane: Tensor, name: str, item: int) -> Tensor:
@@ -57,7 +59,7 @@ def run_launch(
 ) -> None:
     """Attend the tiles of one launch and store their rows into ``out``."""
     group = layer.heads // layer.kv_heads
-    sizes = tile_sizes(layer.head_dim, q_NHD.dtype)
+    sizes = tile_sizes(layer.head_dim, q_NHD.dtype, launch.block_m)
     k, v = paged(kv.planes["k"], "k", layer.head_dim), paged(kv.planes["v"], "v", layer.head_dim)
     int8 = k.dtype == torch.int8
     ks, vs = (kv.planes["k_scale"], kv.planes["v_scale"]) if int8 else (k, v)
