@@ -26,21 +26,25 @@ from torch import Tensor
 from penstock.core.errors import StepFault
 from penstock.core.plan import ItemResult, StepPlan, StepResult, TokenLogprobs
 from penstock.kernels.rows import StepRows
+from penstock.kernels.store import KVStore
 from penstock.runtime.batch import StepBatch, build_batch
 from penstock.runtime.sampler.params import Uses
 from penstock.runtime.sampler.prompts import score_prompt
 from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
 from penstock.runtime.slots import SlotTable
 
+Forward = Callable[[StepRows, KVStore], Tensor]
+"""Computes the hidden states of all rows, having written their keys and values."""
+
 
 class Decoder(Protocol):
-    """What the runner needs of a model; `KV` is whatever the model's `new_kv` returned."""
+    """What the runner needs of a model; see `penstock.models.decoder.Decoder`."""
 
-    def forward(self, rows: StepRows, kv: object) -> Tensor:
+    def forward(self, rows: StepRows, kv: KVStore) -> Tensor:
         """Return hidden states of all rows ``[N, E]``, having written the rows' keys and values."""
         ...
 
-    def logits(self, hidden_RE: Tensor) -> Tensor:
+    def logits(self, hidden_RE: Tensor, /) -> Tensor:
         """Return float32 logits ``[R, V]``."""
         ...
 
@@ -76,10 +80,10 @@ class ModelRunner:
     def __init__(
         self,
         decoder: Decoder,
-        kv: object,
+        kv: KVStore,
         table: SlotTable,
         device: torch.device,
-        forward: Callable[[StepRows, object], Tensor] | None = None,
+        forward: Forward | None = None,
     ) -> None:
         self.decoder = decoder
         self.kv = kv

@@ -1,4 +1,4 @@
-"""The slot table turns differences back into sequences, and refuses plans that refer to what was never given."""
+"""The slot table turns differences into sequences, and refuses plans that refer to anything never given."""
 
 import numpy as np
 import pytest

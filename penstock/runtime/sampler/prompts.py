@@ -15,7 +15,7 @@ from torch import Tensor
 from penstock.core.plan import TokenLogprobs
 from penstock.runtime.sampler.logprobs import score
 
-PROMPT_BLOCK_BYTES = 32 * 2**20
+PROMPT_BLOCK_BYTES = 4 * 2**20
 """Size of the logits buffer of one block of prompt rows."""
 
 

@@ -1,0 +1,1 @@
+"""Executors: what runs plans. See `inline.build_executor`."""

@@ -1,0 +1,142 @@
+"""Every setting that says ``auto``, decided in one place by one pure function, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+
+from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
+from penstock.core.errors import ConfigError
+from penstock.models.load import read_spec, resolve_folder
+from penstock.models.spec import ModelSpec
+from penstock.runtime.host import usable_cores
+from penstock.zoo import bundled_model_path
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One setting that was not given, or not given in full, and what it became."""
+
+    name: str
+    """Dotted name of the setting."""
+    value: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the settings are decided from."""
+
+    folder: Path
+    """Where the model lies."""
+    spec: ModelSpec
+    cuda: bool
+    """Whether a CUDA device can be used."""
+    cores: int
+    threads_from_env: int | None = None
+    """``OMP_NUM_THREADS``, if set."""
+
+
+def gather_facts(config: Config) -> Facts:
+    """Look at the model folder and the machine; fetches a hub model if need be.
+
+    Raises:
+        ConfigError: the model cannot be found or read.
+    """
+    try:
+        model = config.model.model or str(bundled_model_path())
+    except FileNotFoundError as error:
+        raise ConfigError("model.model", f"empty means the bundled model, but {error}") from error
+    folder = resolve_folder(model, config.model.revision, weights=config.model.load_format != "dummy")
+    env = os.environ.get("OMP_NUM_THREADS", "")
+    return Facts(
+        folder=folder,
+        spec=read_spec(folder),
+        cuda=torch.cuda.is_available(),
+        cores=usable_cores(),
+        threads_from_env=int(env) if env.isdigit() and int(env) > 0 else None,
+    )
+
+
+def resolve(config: Config, facts: Facts) -> tuple[Config, list[Decision]]:
+    """Replace every auto setting by a value.
+
+    The KV budget is left to `memory.plan_memory`, which needs the loaded weights' size.
+
+    Returns:
+        The settings without autos, and what was decided and why.
+
+    Raises:
+        ConfigError: a setting asks for what the machine or the model does not have.
+    """
+    decisions: list[Decision] = []
+    model = _model(config.model, facts, decisions)
+    on_cuda = model.device == "cuda"
+    cache = _cache(config.cache, on_cuda, decisions)
+    schedule = _schedule(config.schedule, on_cuda, decisions)
+    threads, why = thread_count(facts)
+    if not on_cuda:
+        decisions.append(Decision("threads", str(threads), why))
+    return Config(model=model, cache=cache, schedule=schedule, server=config.server), decisions
+
+
+def thread_count(facts: Facts) -> tuple[int, str]:
+    """Return how many threads compute, and why."""
+    if facts.threads_from_env is not None:
+        return facts.threads_from_env, "OMP_NUM_THREADS says so"
+    return facts.cores, "one per core that this process may use"
+
+
+def _model(given: ModelConfig, facts: Facts, decisions: list[Decision]) -> ModelConfig:
+    found: dict[str, object] = {}
+
+    def decide(name: str, value: object, why: str) -> None:
+        found[name] = value
+        decisions.append(Decision(f"model.{name}", str(value), why))
+
+    if not given.model:
+        decide("model", str(facts.folder), "the bundled chat model, as none was named")
+    if not given.served_model_name:
+        name = given.model.rstrip("/") or facts.folder.name
+        decide("served_model_name", name.rsplit("/", 1)[-1] if Path(name).is_dir() else name, "the model's")
+    if given.device == "auto":
+        why = "a CUDA device is there" if facts.cuda else "no CUDA device is there"
+        decide("device", "cuda" if facts.cuda else "cpu", why)
+    elif given.device == "cuda" and not facts.cuda:
+        raise ConfigError("model.device", "asked for cuda, but torch finds no CUDA device here")
+    if given.dtype == "auto":
+        decide("dtype", str(facts.spec.dtype).removeprefix("torch."), "the checkpoint's own")
+    if given.max_model_len == 0:
+        decide("max_model_len", facts.spec.max_position, "the model's own limit")
+    if given.cuda_graphs and found.get("device", given.device) != "cuda":
+        found["cuda_graphs"] = False
+    return msgspec.structs.replace(given, **found)
+
+
+def _cache(given: CacheConfig, on_cuda: bool, decisions: list[Decision]) -> CacheConfig:
+    if given.block_size:
+        return given
+    size = 16 if on_cuda else 32
+    why = "small pages waste less" if on_cuda else "a multiple of the CPU's tile height"
+    decisions.append(Decision("cache.block_size", str(size), why))
+    return msgspec.structs.replace(given, block_size=size)
+
+
+def _schedule(given: ScheduleConfig, on_cuda: bool, decisions: list[Decision]) -> ScheduleConfig:
+    found: dict[str, object] = {}
+    if given.max_num_batched_tokens == 0:
+        usual = 2048 if on_cuda else 512
+        tokens = max(usual, given.max_num_seqs)
+        why = f"usual on {'CUDA' if on_cuda else 'CPU'}" if tokens == usual else "one per running sequence"
+        found["max_num_batched_tokens"] = tokens
+        decisions.append(Decision("schedule.max_num_batched_tokens", str(tokens), why))
+    if given.pipeline_depth < 0:
+        depth = 1 if on_cuda else 0
+        why = "planning overlaps the device" if on_cuda else "planning would compete with the model for cores"
+        found["pipeline_depth"] = depth
+        decisions.append(Decision("schedule.pipeline_depth", str(depth), why))
+    return msgspec.structs.replace(given, **found)
