@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -87,10 +87,7 @@ class Intake:
             return prompt.text, ids, "prompt"
         if isinstance(prompt, Chat):
             return self._chat_tokens(prompt, bounded)
-        try:
-            items = tuple(prompt)
-        except TypeError:
-            items = ()
+        items: tuple[Any, ...] = tuple(prompt) if isinstance(prompt, Iterable) else ()
         if items and all(isinstance(item, Mapping) for item in items):
             return self._chat_tokens(Chat(messages=items), bounded)
         if not items or not all(isinstance(item, int) for item in items):

@@ -10,7 +10,7 @@ from typing import Any
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.frontend.prompts import Chat
 from penstock.frontend.text.chat import read_template, render
-from penstock.frontend.text.codec import find_codec
+from penstock.frontend.text.codec import TokenCodec, find_codec
 from penstock.frontend.text.detokenizer import ByteDetokenizer, Detokenizer, WindowDetokenizer
 
 
@@ -132,7 +132,8 @@ class Tokenizer:
     @property
     def eos_id(self) -> int | None:
         """The tokenizer's own end-of-sequence id."""
-        return self.inner.eos_token_id
+        found: int | None = self.inner.eos_token_id
+        return found
 
     @property
     def has_chat_template(self) -> bool:
@@ -140,7 +141,7 @@ class Tokenizer:
         return bool(self.chat_template or getattr(self.inner, "chat_template", None))
 
     @cached_property
-    def _codec(self) -> Any:
+    def _codec(self) -> TokenCodec | None:
         return find_codec(self._backend) if self._backend is not None else None
 
     def _decode_window(self, token_ids: Sequence[int]) -> str:
