@@ -22,6 +22,9 @@ logger = logging.getLogger("penstock.server.access")
 OPEN_PATHS = frozenset({"/health", "/live", "/ready", "/metrics", "/version", "/ping"})
 """Answered without a key: probes and scrapers seldom have one, and nothing of a client's shows there."""
 
+QUIET_PATHS = OPEN_PATHS | {"/load"}
+"""Asked every few seconds by machines; logged at debug level only."""
+
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -85,7 +88,7 @@ class Envelope:
 
     @staticmethod
     def _log(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
+        level = logging.DEBUG if scope["path"] in QUIET_PATHS else logging.INFO
         if not logger.isEnabledFor(level):
             return
         client = scope.get("client")
