@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, Self
 
@@ -55,7 +55,7 @@ class LLM:
 
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Prompt | Iterable[Prompt],
         params: Any = None,
         *,
         options: RequestOptions | None = None,
@@ -77,7 +77,7 @@ class LLM:
         Raises:
             InvalidRequest: a prompt or parameter cannot be used; nothing was run.
         """
-        asked: list[Any] = [prompts] if _is_single(prompts) else list(prompts)
+        asked: list[Any] = [prompts] if _is_single(prompts) else [*_several(prompts)]
         given = params if isinstance(params, list | tuple) else [params] * len(asked)
         if len(given) != len(asked):
             raise InvalidRequest("params", f"expected one per prompt ({len(asked)}), got {len(given)}")
@@ -173,7 +173,13 @@ class LLM:
 def _is_single(prompts: Any) -> bool:
     if isinstance(prompts, str | Text | Chat):
         return True
-    return bool(prompts) and isinstance(prompts[0], int | Mapping)
+    return isinstance(prompts, Sequence) and bool(prompts) and isinstance(prompts[0], int | Mapping)
+
+
+def _several(prompts: Any) -> Iterable[Any]:
+    if not isinstance(prompts, Iterable):
+        raise InvalidRequest("prompts", f"expected a prompt or a list of prompts, got {prompts!r}")
+    return prompts
 
 
 def _configure(config: Config | None, settings: Mapping[str, Any]) -> Config:
