@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from penstock.core.executor import ExecutorSpec
 from penstock.core.policy import Policies, StepShape
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
@@ -56,15 +57,16 @@ class Harness:
 
     def engine(self, *, chunk=4096, blocks=0, caching=True, depth=0, slots=0, fault=None) -> EngineCore:
         blocks = blocks or self.slots * (-(-self.max_len // self.page))
-        executor = InlineExecutor(
-            self.decoder,
+        spec = ExecutorSpec(
             slots=slots or self.slots,
             blocks=blocks,
             page_size=self.page,
             max_model_len=self.max_len,
+            vocab_size=self.decoder.spec.vocab_size,
             pipeline_depth=depth,
-            fault=fault,
         )
+        kv = self.decoder.new_kv(blocks, self.page)
+        executor = InlineExecutor(self.decoder, kv, spec, fault=fault, defer=bool(depth))
         policies = Policies(
             order=FCFS(), shape=ChunkOf(chunk), preempt=Newest(), evict=LRU(), admit=Unlimited()
         )
@@ -92,6 +94,7 @@ class Harness:
     def _watch(self, executor, run):
         runner = executor.runner
         sampler, table = runner.sampler, runner.table
+        request_ids = table.request_ids
 
         class Watching:
             def __getattr__(self, name):
@@ -102,7 +105,7 @@ class Harness:
                 for row, (slot, position) in enumerate(
                     zip(slots_R.tolist(), positions_R.tolist(), strict=True)
                 ):
-                    run.logits[table.request_ids[slot], position] = kept_RV[row]
+                    run.logits[request_ids[slot], position] = kept_RV[row]
                 return sampler(logits_RV, slots_R, positions_R)
 
         runner.sampler = Watching()

@@ -29,7 +29,7 @@ VARIANTS = {
     "chunk 64": {"chunk": 64, "caching": False},
     "unbounded": {"caching": False},
     "prefix hits": {"chunk": 64, "at_a_time": 3},
-    "preemption": {"chunk": 64, "blocks": 60},
+    "preemption": {"chunk": 64, "blocks": 120},
     "mixed": {"chunk": 7, "at_a_time": 2, "slots": 24},
     "overlap": {"chunk": 64, "depth": 1, "at_a_time": 4},
 }
@@ -52,7 +52,7 @@ def family(request, tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("model")
     oracle = make_model(request.param, folder).eval()
-    return oracle, Harness(load_model(str(folder), dtype="float32"))
+    return oracle, Harness(load_model(str(folder), dtype="float32"), page_size=8)
 
 
 @torch.inference_mode()
@@ -84,14 +84,18 @@ def test_engine_equals_transformers(family, variant):
     stats = run.engine.stats()
     assert stats.finished["length"] == len(requests)
     if variant == "prefix hits":
-        assert stats.prefix_hit_tokens > 500
+        assert stats.prefix_hit_tokens > 300
     if variant == "preemption":
         assert stats.preemptions > 10
 
 
 @torch.inference_mode()
-def test_transformers_own_generation_agrees(family):
+def test_transformers_own_generation_agrees(family, request):
     oracle, harness = family
+    if request.node.callspec.params["family"] == "phi3-longrope":
+        # Its cached generation switches rotary factors when a text outgrows the original context, with the
+        # keys before that rotated the other way; its own forward over the whole text, and we, do not.
+        pytest.skip("transformers' cached generation contradicts its own forward for longrope")
     group = prompts()[-PER_LENGTH:]
     ids_BT = torch.tensor(group)
     theirs_BT = oracle.generate(
