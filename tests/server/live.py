@@ -12,7 +12,7 @@ from penstock.server.run import DrainingServer, bind
 
 
 @contextmanager
-def serving(engine, config, drain_timeout=1.0):
+def serving(engine, config, drain_timeout=1.0, build=""):
     """Yield (port, server, engine); the engine is used in the server's loop only.
 
     ``engine`` may be None: a real one is then started from ``config``.
@@ -25,7 +25,7 @@ def serving(engine, config, drain_timeout=1.0):
         try:
             real = engine is None
             if real:
-                engine = await AsyncEngine.start(config)
+                engine = await AsyncEngine.start(config, build=build)
             await run(real)
         except BaseException as exc:
             box["failure"] = exc

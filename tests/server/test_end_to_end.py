@@ -217,7 +217,7 @@ def test_clients_that_leave_leave_nothing_running(url):
     rng = random.Random(1)
 
     async def crowd():
-        await asyncio.gather(*(visit(port, rng, number, 200) for number in range(60)))
+        await asyncio.gather(*(visit(port, rng, number, 200) for number in range(200)))
 
     asyncio.run(crowd())
     deadline = time.monotonic() + 2
