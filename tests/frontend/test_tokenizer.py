@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -111,6 +112,23 @@ def test_prompt_logprobs_start_with_none_and_offsets_follow_the_text(tokenizer):
     whole = tokenizer.decode(ids, skip_special_tokens=False)
     assert dressed[0] is None and len(dressed) == len(ids)
     assert all(whole[entry.offset :].startswith(entry.token) for entry in dressed[1:])
+
+
+def test_a_generic_tokenizer_is_loaded_without_torch(model_folder):
+    code = (
+        "import sys; from penstock.frontend.async_engine import AsyncEngine;"
+        "from penstock.frontend.text.tokenizer import Tokenizer;"
+        f"t = Tokenizer.load({str(model_folder)!r}); t.encode('x'); print('torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert out.stdout.strip() == "False", out.stderr
+
+
+def test_a_tokenizer_of_a_named_class_is_loaded_as_that_class(tmp_path):
+    fast().save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "GPT2Tokenizer"}))
+    assert type(Tokenizer.load(str(tmp_path)).inner).__name__.startswith("GPT2Tokenizer")
 
 
 def test_importing_the_tokenizer_module_is_light():

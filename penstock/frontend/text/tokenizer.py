@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from penstock.core.errors import ConfigError, InvalidRequest
@@ -12,6 +14,9 @@ from penstock.frontend.prompts import Chat
 from penstock.frontend.text.chat import read_template, render
 from penstock.frontend.text.codec import TokenCodec, find_codec
 from penstock.frontend.text.detokenizer import ByteDetokenizer, Detokenizer, WindowDetokenizer
+
+_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Tokenizer classes that are nothing but their ``tokenizer.json``."""
 
 
 class Tokenizer:
@@ -49,10 +54,8 @@ class Tokenizer:
         folder = os.path.isdir(name)
         if not folder and (os.path.isabs(name) or name.startswith(("./", "../", "~"))):
             raise ConfigError("model.tokenizer", f"expected an existing folder or a hub name, got {name!r}")
-        from transformers import AutoTokenizer
-
         try:
-            inner = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+            inner = _load_inner(name, revision)
         except Exception as error:  # transformers raises many kinds; each means that it cannot be used
             where = "the folder" if folder else "the hub"
             first = str(error).strip().splitlines()[:1]
@@ -150,3 +153,17 @@ class Tokenizer:
         return str(
             self.inner.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
+
+
+def _load_inner(name: str, revision: str) -> Any:
+    """Load with the class that the tokenizer names; without torch if that is a generic one."""
+    settings = Path(name) / "tokenizer_config.json"
+    if settings.is_file() and (Path(name) / "tokenizer.json").is_file():
+        named = json.loads(settings.read_text(encoding="utf-8"))
+        if named.get("tokenizer_class") in _GENERIC and "auto_map" not in named:
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(name)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
