@@ -22,7 +22,10 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: StepResult | None = None
     """Its ``seconds`` are what the executor reported."""
     fault: str | None = None
-    """Why the step failed as a whole, in place of a result."""
+    """Why the step failed as a whole, in place of a result.
+
+    A plan with neither was never collected: after a failed step the engine drops those behind it.
+    """
 
 
 Sink = Callable[[bytes], object]
@@ -54,9 +57,9 @@ class RecordingExecutor:
 
     def collect(self, ticket: int) -> StepResult:
         """See `Executor.collect`."""
+        for passed in [t for t in self._plans if t < ticket]:
+            self._write(Note(plan=self._plans.pop(passed)))
         plan = self._plans.pop(ticket)
-        # After a fault the engine does not collect what was behind it.
-        self._plans = {t: p for t, p in self._plans.items() if t > ticket}
         try:
             result = self._inner.collect(ticket)
         except StepFault as fault:
@@ -67,4 +70,7 @@ class RecordingExecutor:
 
     def close(self) -> None:
         """See `Executor.close`."""
+        for plan in self._plans.values():
+            self._write(Note(plan=plan))
+        self._plans.clear()
         self._inner.close()

@@ -40,7 +40,7 @@ class ReplayExecutor:
 
     @property
     def left(self) -> int:
-        """Recorded steps that have not been asked for."""
+        """Recorded steps whose results have not been asked for, nor those of later ones."""
         return len(self._notes)
 
     def spec(self) -> ExecutorSpec:
@@ -68,6 +68,8 @@ class ReplayExecutor:
         Raises:
             StepFault: as recorded.
         """
+        for passed in [t for t in self._notes if t < ticket]:
+            del self._notes[passed]
         note = self._notes.pop(ticket)
         if note.result is None:
             raise StepFault(note.fault or "recorded without a result")

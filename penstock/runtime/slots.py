@@ -123,13 +123,18 @@ class SlotTable:
         Raises:
             StepFault: it does not; names the first request concerned.
         """
+        dead_S = ~self.live[slots_S]
+        if dead_S.any():
+            slot = int(slots_S[dead_S][0])
+            raise StepFault(
+                f"slot {slot} holds no sequence: it was freed or its step failed, describe it anew"
+            )
         for ok_S, why in (
-            (self.live[slots_S], "its slot has not been described since it was freed or its step failed"),
             (ends_S <= self.known[slots_S], "the plan goes beyond its known tokens"),
             (ends_S <= self.table_len[slots_S] * self.page_size, "its block table is too short"),
         ):
             if not ok_S.all():
-                slot = int(slots_S[np.flatnonzero(~ok_S)[0]])
+                slot = int(slots_S[~ok_S][0])
                 raise StepFault(f"request {self.request_ids[slot]!r} in slot {slot}: {why}")
 
     def promise(self, slots_R: Ints, positions_R: Ints) -> None:

@@ -1,0 +1,109 @@
+"""Every auto setting becomes a value with a reason; what was given stays."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
+from penstock.core.errors import ConfigError
+from penstock.models.spec import ModelSpec, NormSpec
+from penstock.runtime import resolve as module
+from penstock.runtime.resolve import Facts, gather_facts, resolve, thread_count
+
+SPEC = ModelSpec(
+    architecture="LlamaForCausalLM",
+    vocab_size=10,
+    hidden=4,
+    blocks=(),
+    norm=NormSpec("rms", 1e-5),
+    norm_sites=frozenset(),
+    max_position=4096,
+    dtype=torch.bfloat16,
+)
+CPU = Facts(Path("/models/tiny-chat"), SPEC, cuda=False, cores=6)
+CUDA = replace(CPU, cuda=True)
+
+
+def test_autos_on_cpu():
+    config, decisions = resolve(Config(), CPU)
+    assert config.model.model == "/models/tiny-chat"
+    assert config.model.served_model_name == "tiny-chat"
+    assert (config.model.device, config.model.dtype, config.model.max_model_len) == ("cpu", "bfloat16", 4096)
+    assert not config.model.cuda_graphs
+    assert config.cache.block_size == 32
+    assert (config.schedule.max_num_batched_tokens, config.schedule.pipeline_depth) == (512, 0)
+    told = {d.name: d.value for d in decisions}
+    assert told["threads"] == "6"
+    assert told["cache.block_size"] == "32"
+    assert all(d.why for d in decisions)
+
+
+def test_autos_on_cuda():
+    config, decisions = resolve(Config(), CUDA)
+    assert (config.model.device, config.cache.block_size) == ("cuda", 16)
+    assert config.model.cuda_graphs
+    assert (config.schedule.max_num_batched_tokens, config.schedule.pipeline_depth) == (2048, 1)
+    assert "threads" not in {d.name for d in decisions}
+
+
+def test_what_was_given_stays_and_needs_no_decision():
+    given = Config(
+        model=ModelConfig(
+            model="org/name", served_model_name="x", device="cpu", dtype="float16", max_model_len=100,
+            cuda_graphs=False,
+        ),
+        cache=CacheConfig(block_size=8, kv_cache_memory_bytes=5),
+        schedule=ScheduleConfig(max_num_batched_tokens=64, pipeline_depth=1),
+    )  # fmt: skip
+    config, decisions = resolve(given, CUDA)
+    assert config == given
+    assert [d.name for d in decisions] == ["threads"]
+
+
+def test_it_is_pure_and_settles():
+    first = resolve(Config(), CPU)
+    assert resolve(Config(), CPU) == first
+    assert resolve(first[0], CPU)[0] == first[0]
+
+
+def test_the_token_budget_holds_a_row_for_every_sequence():
+    config, _ = resolve(Config(schedule=ScheduleConfig(max_num_seqs=900)), CPU)
+    assert config.schedule.max_num_batched_tokens == 900
+
+
+def test_hub_names_serve_under_their_name():
+    config, _ = resolve(Config(model=ModelConfig(model="org/name")), CPU)
+    assert config.model.served_model_name == "org/name"
+
+
+def test_cuda_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.device: asked for cuda"):
+        resolve(Config(model=ModelConfig(device="cuda")), CPU)
+
+
+def test_threads_follow_the_environment(monkeypatch, tmp_path):
+    assert thread_count(replace(CPU, threads_from_env=3)) == (3, "OMP_NUM_THREADS says so")
+    monkeypatch.setattr(module, "read_spec", lambda folder: SPEC)
+    config = Config(model=ModelConfig(model=str(tmp_path)))
+    for text, expected in (("5", 5), ("", None), ("many", None), ("0", None)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert gather_facts(config).threads_from_env == expected
+
+
+def test_a_missing_bundled_model_is_a_config_error(monkeypatch):
+    def none():
+        raise FileNotFoundError("no bundled model")
+
+    monkeypatch.setattr(module, "bundled_model_path", none)
+    with pytest.raises(ConfigError, match=r"model\.model: empty means the bundled model"):
+        gather_facts(Config())
+
+
+def test_every_field_survives():
+    given = Config(schedule=ScheduleConfig(order="fcfs"))
+    config, _ = resolve(given, CPU)
+    assert config.schedule.order == "fcfs"
+    assert msgspec.structs.replace(config.server) == given.server
