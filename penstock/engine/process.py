@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,17 +27,14 @@ from penstock.engine.serve import serve
 
 log = logging.getLogger(__name__)
 
-_ENTRY = "import sys; from penstock.engine.process import child_main; sys.exit(child_main(sys.argv[1]))"
+_ENTRY = "import sys; from penstock.engine.process import child_main; child_main(sys.argv[1])"
 
 
-def child_main(address: str) -> int:
-    """Run an engine until it is told to end, fails, or the parent is gone.
+def child_main(address: str) -> None:
+    """Run an engine until it is told to end, fails, or the parent is gone; then end the process.
 
     Args:
         address: ``ipc://`` address to bind.
-
-    Returns:
-        Exit status.
     """
     # The parent decides when to end: signals sent to the whole group (Ctrl-C, service managers) must not
     # cut off the requests that it is draining.
@@ -52,7 +48,11 @@ def child_main(address: str) -> int:
     port = EnginePort(context, address, watch=sys.stdin.fileno())
     done = serve(port, on_built=_settle_memory)
     context.term()  # delivers the last words
-    return 0 if done else 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing is left to save; taking gigabytes of weights and libraries apart object by object only delays.
+    os._exit(0 if done else 1)
 
 
 def _settle_memory() -> None:
@@ -115,14 +115,14 @@ class ProcessHost:
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
         self._env = dict(env or {})
-        self._folder = tempfile.mkdtemp(prefix="penstock-")
+        self._folder = tempfile.TemporaryDirectory(prefix="penstock-", ignore_cleanup_errors=True)
         self._count = 0
 
     async def spawn(self) -> tuple[str, ProcessHandle]:
         """Start a child; it waits for the boot message at the returned address."""
         self._count += 1
         # A fresh address each time: nothing of a dead incarnation can reach the next.
-        address = f"ipc://{Path(self._folder) / f'engine-{self._count}'}"
+        address = f"ipc://{Path(self._folder.name) / f'engine-{self._count}'}"
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", _ENTRY, address],
@@ -133,5 +133,5 @@ class ProcessHost:
 
     def close(self) -> None:
         """Remove the sockets' folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()
         self.context.destroy(linger=0)
