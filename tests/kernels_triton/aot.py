@@ -50,7 +50,7 @@ def source(kernel, args, kwargs):
 
 
 def resources(cubin):
-    """Return (registers, bytes of stack) of a kernel; as it calls nothing, its stack holds spilled registers."""
+    """Return (registers, bytes of stack) of a kernel; it calls nothing, so the stack holds spills."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()

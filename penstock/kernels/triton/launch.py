@@ -20,7 +20,7 @@ from penstock.kernels.triton.plan import Launch, TritonPlan
 from penstock.kernels.triton.write_kernel import write_kernel
 
 INTERPRETED = not isinstance(attend_kernel, triton.JITFunction)
-"""Triton runs in its interpreter (``TRITON_INTERPRET=1`` when it was imported): slow, for tests on the CPU."""
+"""Triton runs in its interpreter (``TRITON_INTERPRET=1`` when it was imported): slow, for tests on CPUs."""
 
 
 class TileSizes(NamedTuple):
