@@ -181,7 +181,7 @@ class TorchOps:
 
 def combine_experts(out_PE: Tensor, weights_NK: Tensor) -> Tensor:
     """Weigh and sum the K outputs of each row, in the order of its ranking (never in arrival order)."""
-    out_NKE = out_PE.view(*weights_NK.shape, -1)
+    out_NKE = out_PE.view(*weights_NK.shape, out_PE.shape[-1])
     total_NE = out_NKE[:, 0].float() * weights_NK[:, 0, None]
     for rank in range(1, weights_NK.shape[1]):
         total_NE = total_NE + out_NKE[:, rank].float() * weights_NK[:, rank, None]

@@ -6,6 +6,7 @@ G KV heads, D head dim.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -31,10 +32,17 @@ class Decoder:
         stack: compiled attention axes.
         ops: dense operations.
         context: longest sequence that will be run, in tokens; fixes rotary frequencies that depend on it.
+        identity: changes when the weights do; part of the fingerprint.
     """
 
     def __init__(
-        self, spec: ModelSpec, params: ModelParams, stack: AttentionStack, ops: Ops, context: int
+        self,
+        spec: ModelSpec,
+        params: ModelParams,
+        stack: AttentionStack,
+        ops: Ops,
+        context: int,
+        identity: str = "",
     ) -> None:
         self.spec = spec
         self.context = context
@@ -46,6 +54,10 @@ class Decoder:
         # In the model's dtype, as the models were trained.
         self._embed_scale = torch.tensor(spec.embed_scale, dtype=stack.dtype, device=stack.device)
         self._ropes = [RopeTable(rope, context, stack.device) for rope in spec.ropes]
+
+        told = repr((spec, context, stack.fingerprint, identity))
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
+        """Salt of the prefix cache: stored KV may be shared only between decoders of equal fingerprint."""
 
     def weight_bytes(self) -> int:
         """Return the bytes of all weights and rotary tables; a tied head counts once."""

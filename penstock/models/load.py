@@ -18,7 +18,7 @@ from penstock.kernels.ops import Ops, TorchOps
 from penstock.models.checkpoint import Checkpoint, dummy_params, load_params
 from penstock.models.decoder import Decoder
 from penstock.models.families import adapter_for
-from penstock.models.families.base import token_ids
+from penstock.models.families.base import dtype_of, token_ids
 from penstock.models.params import BlockParams, ModelParams
 from penstock.models.spec import ModelSpec
 
@@ -37,7 +37,7 @@ def resolve_folder(model: str, revision: str = "", *, weights: bool = True) -> P
         ConfigError: no such folder and not a hub name, or the hub cannot be reached and holds no cached copy.
     """
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         return path
     looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or path.exists()
     if not model or looks_local:
@@ -65,12 +65,8 @@ def read_config(folder: Path) -> Any:
     path = folder / "config.json"
     if not path.is_file():
         raise ConfigError("model.model", f"{folder} holds no config.json")
-    try:
-        raw = json.loads(path.read_text())
-        architectures = list(raw.get("architectures") or [])
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError("model.model", f"{path} is not valid: {error}") from error
-    adapter_for(architectures)
+    raw = _read_json(path)
+    adapter_for(raw.get("architectures") or [])
     if raw.get("quantization_config"):
         method = raw["quantization_config"].get("quant_method", "unknown")
         raise ConfigError("model.model", f"quantised checkpoints ({method}) are not supported yet")
@@ -78,8 +74,18 @@ def read_config(folder: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(folder)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except Exception as error:  # Whatever transformers objects to, it is this file.
         raise ConfigError("model.model", f"{path} is not valid: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError("model.model", f"{path} is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError("model.model", f"{path} should hold an object, holds a {type(found).__name__}")
+    return found
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -89,19 +95,25 @@ def read_spec(folder: Path) -> ModelSpec:
         ConfigError: see `read_config` and `Adapter.spec`.
     """
     config = read_config(folder)
+    name, adapter = adapter_for(config.architectures)
+    text = getattr(config, "text_config", config)
     try:
-        spec = adapter_for(list(config.architectures)).spec(config)
+        spec = replace(adapter.spec(text), architecture=name)
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError("model.model", f"{folder / 'config.json'}: {error}") from error
+    if text is not config:
+        spec = replace(spec, dtype=dtype_of(config))
     path = folder / "generation_config.json"
     if path.is_file():
-        try:
-            eos_ids = token_ids(json.loads(path.read_text()).get("eos_token_id"))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ConfigError("model.model", f"{path} is not valid: {error}") from error
         # Chat models list their end-of-turn id only there.
-        spec = replace(spec, eos_ids=eos_ids or spec.eos_ids)
+        spec = replace(spec, eos_ids=token_ids(_read_json(path).get("eos_token_id")) or spec.eos_ids)
     return spec
+
+
+def weights_identity(folder: Path) -> str:
+    """Return a string that changes when the weight files do: their names, sizes and times."""
+    files = sorted(folder.glob("*.safetensors"))
+    return repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
 
 
 def _context(spec: ModelSpec, max_model_len: int) -> int:
@@ -174,7 +186,7 @@ def load_model(
         attention=attention,
         batch_invariant=batch_invariant,
     )
-    adapter = adapter_for([spec.architecture])
+    _, adapter = adapter_for([spec.architecture])
     table = adapter.params(spec)
     if load_format == "dummy":
         flat = dummy_params(table, torch_dtype, stack.device, seed)
@@ -185,4 +197,5 @@ def load_model(
     if isinstance(ops, InvariantOps):
         for weight in {tensor.shape: tensor for tensor in flat.values() if tensor.dim() == 2}.values():
             ops.check(weight)
-    return Decoder(spec, _assemble(spec, flat), stack, ops, context)
+    identity = f"dummy {seed}" if load_format == "dummy" else weights_identity(folder)
+    return Decoder(spec, _assemble(spec, flat), stack, ops, context, identity)

@@ -16,6 +16,7 @@ ADAPTERS: dict[str, Adapter] = {
     "Qwen3ForCausalLM": LlamaAdapter(windowed=True, qk_norm=True),
     "Gemma2ForCausalLM": GemmaAdapter(),
     "Gemma3ForCausalLM": GemmaAdapter(third=True),
+    "Gemma3ForConditionalGeneration": GemmaAdapter(third=True),
     "Phi3ForCausalLM": Phi3Adapter(),
     "OPTForCausalLM": OptAdapter(),
     "GPTNeoXForCausalLM": NeoxAdapter(),
@@ -23,18 +24,18 @@ ADAPTERS: dict[str, Adapter] = {
     "Qwen2MoeForCausalLM": QwenMoeAdapter(shared=True),
     "Qwen3MoeForCausalLM": QwenMoeAdapter(qk_norm=True),
 }
-"""Architecture (the class name in ``config.json``) -> adapter."""
+"""Architecture (the class name in ``config.json``) -> adapter. Of multimodal models the text part runs."""
 
 
-def adapter_for(architectures: list[str]) -> Adapter:
-    """Return the adapter of the first architecture that has one.
+def adapter_for(architectures: list[str]) -> tuple[str, Adapter]:
+    """Return the first architecture that has an adapter, and the adapter.
 
     Raises:
         ConfigError: none has; the message lists those that do.
     """
     for name in architectures:
         if name in ADAPTERS:
-            return ADAPTERS[name]
+            return name, ADAPTERS[name]
     found = ", ".join(architectures) or "none named"
     raise ConfigError(
         "model.model", f"unsupported architecture ({found}); supported are {', '.join(sorted(ADAPTERS))}"
