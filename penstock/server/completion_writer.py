@@ -113,7 +113,7 @@ class CompletionWriter:
         given = self._prompts[index]
         if isinstance(given, str):
             return given
-        return self._service.engine.tokenizer.decode(given, skip_special_tokens=False)  # type: ignore[no-any-return]
+        return self._service.engine.tokenizer.decode(given, skip_special_tokens=False)
 
     def _logprobs(
         self, number: int, output: RequestOutput, out: CompletionOutput, first: bool
@@ -137,7 +137,7 @@ class CompletionWriter:
         )
 
     def _token(self, token_id: int) -> str:
-        return self._service.engine.tokenizer.token_text(token_id)  # type: ignore[no-any-return]
+        return self._service.engine.tokenizer.token_text(token_id)
 
     def _counted(self, usage: Usage) -> Usage:
         if not self._nothing:

@@ -118,6 +118,8 @@ class Feed:
 
     def usage(self) -> Usage:
         """Return the token counts so far, over all prompts."""
+        if len(self._usages) == 1:
+            return self._usages[0]
         return Usage(
             prompt_tokens=sum(usage.prompt_tokens for usage in self._usages),
             completion_tokens=sum(usage.completion_tokens for usage in self._usages),

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
-from penstock.core.output import FinishReason
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, Usage
 from penstock.server.schemas import replies
 
@@ -55,11 +54,6 @@ def stop_reason(out: CompletionOutput) -> int | str | UnsetType:
 def finish_reason(out: CompletionOutput) -> str | None:
     """Return OpenAI's word for the end; None while there is none."""
     return None if out.finish_reason is None else str(out.finish_reason.value)
-
-
-def is_end(out: CompletionOutput) -> bool:
-    """Say whether this is the answer's last news, and a regular one."""
-    return out.finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
 
 
 def prompt_scores(
