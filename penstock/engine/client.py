@@ -177,8 +177,8 @@ class BoundaryClient:
     def cancel(
         self, ids: Sequence[str], detail: str = "client", reason: FinishReason = FinishReason.ABORT
     ) -> None:
-        """Ask for the end of sequences; each live one still gets its terminal output."""
-        live = tuple(request_id for request_id in ids if request_id in self._live)
+        """Ask for the end of sequences; each live one still gets its terminal output. Asks once."""
+        live = tuple(request_id for request_id in ids if self._live.get(request_id))
         if live:
             self._live.update(dict.fromkeys(live, False))
             self._supervisor.send(Cancel(live, detail, reason))
