@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -38,6 +39,8 @@ from penstock.engine.messages import (
 )
 from penstock.engine.process import ProcessHost
 from penstock.engine.supervisor import RestartPolicy, Supervisor
+
+log = logging.getLogger(__name__)
 
 Sink = Callable[[Sequence[Output]], None]
 """Receives the outputs of one step, on the event loop; must not block and must not raise."""
@@ -253,8 +256,7 @@ class BoundaryClient:
         for output in known:
             if output.finish is not None:
                 del self._live[output.request_id]
-        if known:
-            self._sink(known)
+        self._hand_over(known)
 
     def _on_down(self, cause: str) -> None:
         self._end_all(FinishReason.ERROR, cause)
@@ -265,8 +267,15 @@ class BoundaryClient:
             if not future.done():
                 future.set_exception(EngineDead(detail))
         ended, self._live = self._live, {}
-        if ended:
-            self._sink([Output(request_id, finish=Finish(reason, detail)) for request_id in ended])
+        self._hand_over([Output(request_id, finish=Finish(reason, detail)) for request_id in ended])
+
+    def _hand_over(self, outputs: Sequence[Output]) -> None:
+        if not outputs:
+            return
+        try:
+            self._sink(outputs)
+        except Exception:  # a fault of the front's must not be taken for one of the engine
+            log.exception("the receiver of outputs failed")
 
     async def _send_leases(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, Self
 
 import msgspec
@@ -135,9 +135,7 @@ class LLM:
                 self._feed(queue, routes)
                 self._step(routes, bar)
         except BaseException:  # an interrupt too must leave the engine empty
-            self._core.abort_all("client")
-            while self._core.has_work():
-                self._core.tick()
+            self._clear()
             raise
         results = []
         for _, assembly in jobs:
@@ -146,6 +144,15 @@ class LLM:
             whole.outputs.sort(key=lambda out: out.index)
             results.append(whole)
         return results
+
+    def _clear(self, most: int = 100) -> None:
+        """End everything; gives up after ``most`` steps, for the engine may be what failed."""
+        with suppress(Exception):
+            self._core.abort_all("client")
+            for _ in range(most):
+                if not self._core.has_work():
+                    return
+                self._core.tick()
 
     def _feed(self, queue: deque[tuple[RequestSpec, Assembly]], routes: dict[str, Assembly]) -> None:
         """Submit until the admit policy has enough; what it turned away comes again after a step."""

@@ -312,6 +312,19 @@ async def test_signals_to_the_group_do_not_cut_the_engine_off():
         assert sink.finish["a"].reason is FinishReason.LENGTH
 
 
+async def test_a_faulty_receiver_does_not_bring_the_engine_down(caplog):
+    async with running("inproc") as (client, sink):
+        client._sink = lambda outputs: 1 / 0
+        await client.submit([spec("a", max_tokens=3)])
+        async with asyncio.timeout(10):
+            while client._live:
+                await asyncio.sleep(0.01)
+        client._sink = sink
+        await client.submit([spec("b", max_tokens=3)])
+        await sink.ended("b")
+        assert client.health.restarts == 0 and "ZeroDivisionError" in caplog.text
+
+
 async def test_outputs_do_not_wait_for_a_busy_event_loop():
     """The engine goes on while the API side is stuck; nothing is lost."""
     async with running("process", "build_slow") as (client, sink):

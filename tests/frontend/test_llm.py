@@ -108,6 +108,14 @@ def test_an_interrupt_leaves_the_engine_empty(llm, monkeypatch):
     assert llm.generate("a", GREEDY)[0].outputs[0].finish_reason == "length"
 
 
+def test_a_failing_engine_raises_its_own_error(model_folder):
+    with (
+        LLM(str(model_folder), build="fake_engine:build_broken") as llm,
+        pytest.raises(RuntimeError, match="fell off the bus"),
+    ):
+        llm.generate([[666 % fake_engine.VOCAB]], GREEDY)
+
+
 def test_settings_by_name(model_folder):
     base = Config(schedule=ScheduleConfig(max_num_seqs=7, order="fcfs"))
     with LLM(str(model_folder), build="fake_engine:build", config=base, max_num_seqs=3) as llm:
