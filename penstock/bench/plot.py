@@ -51,7 +51,7 @@ def plot_run(records: Sequence[Record], path: str, title: str) -> None:
     bottom_left.scatter([record.arrival - start for record in done], [record.ttft for record in done], s=8)
     bottom_left.set(title="TTFT over time", xlabel="sent at (s)", ylabel="TTFT (s)", ylim=(0, None))
     seconds = Counter(int(time - start) for record in done for time in record.token_times)
-    span = range(max(seconds, default=0) + 1)
+    span = range(max(seconds, default=0) + 2)  # ends at zero, so that the last second is drawn whole
     bottom_right.step(list(span), [seconds[second] for second in span], where="post")
     bottom_right.set(title="Output over time", xlabel="time (s)", ylabel="chunks per second", ylim=(0, None))
     figure.savefig(path, dpi=120)

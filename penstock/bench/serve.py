@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.bench.client import Target, explain, open_client, stream
@@ -30,7 +30,8 @@ class Load:
     concurrency: int = 0
     """Most requests in flight; 0 does not bound them."""
     warmups: int = 0
-    """Requests sent one after the other beforehand and left out of the figures."""
+    """Requests sent one after the other beforehand and left out of the figures: the first ones, with their
+    prompts reversed, so that none of what is measured is found in a prefix cache."""
     ready_timeout: float = 60.0
     """Seconds to wait for the server to answer at all; 0 asks once."""
 
@@ -95,10 +96,20 @@ async def run_load(
         target.body(item)  # refuses what the endpoint cannot take before anything is sent
     async with open_client(target) as client:
         for item in list(items)[: load.warmups]:
-            record = await stream(client, target, item)
+            record = await stream(client, target, reversed_prompt(item))
             if not record.ok:
                 raise PenstockError(f"the warm-up request failed: {record.error}")
         return await _measure(client, target, items, load.concurrency, on_done)
+
+
+def reversed_prompt(item: Item) -> Item:
+    """Return the item with its prompt back to front: as long, but sharing no cached prefix with it."""
+    prompt = item.prompt
+    if isinstance(prompt, str):
+        return replace(item, prompt=" ".join(reversed(prompt.split())))
+    if prompt and isinstance(prompt[0], int):
+        return replace(item, prompt=prompt[::-1])
+    return item
 
 
 async def _measure(

@@ -12,7 +12,7 @@ from penstock.config.settings import Config
 from penstock.engine.core import EngineCore, build_engine
 
 if TYPE_CHECKING:
-    from penstock.executors.inline import InlineExecutor
+    from penstock.runtime.memory import MemoryPlan
 
 
 @dataclass(slots=True)
@@ -20,9 +20,10 @@ class Session:
     """A loaded model behind an engine that nobody else uses."""
 
     config: Config
+    """Resolved: nothing is left to be chosen."""
     engine: EngineCore
     meter: MeteredExecutor
-    body: InlineExecutor
+    memory: MemoryPlan
 
     @property
     def vocab_size(self) -> int:
@@ -50,13 +51,11 @@ class Session:
         return found
 
     def _roofline(self) -> dict[str, float]:
-        decoder = self.body.decoder
-        page = self.meter.spec().page_size
         share = decode_share(
             self.meter.steps,
-            decoder.weight_bytes(),
-            decoder.kv_bytes_per_block(page) / page,
-            measure_bandwidth(self.body.device),
+            self.memory.weights,
+            self.memory.block_bytes / self.memory.page_size,
+            measure_bandwidth(self.config.model.device),
         )
         return {
             "measured_bandwidth_bytes_per_s": share.bandwidth,
@@ -89,5 +88,7 @@ def open_session(config: Config) -> Session:
     from penstock.executors.inline import build_executor
 
     body = build_executor(config)
+    assert body.config is not None and body.memory is not None, "build_executor resolves the settings"
     meter = MeteredExecutor(body)
-    return Session(config, build_engine(meter, config.schedule, config.cache), meter, body)
+    engine = build_engine(meter, body.config.schedule, body.config.cache)
+    return Session(body.config, engine, meter, body.memory)

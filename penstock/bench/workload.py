@@ -124,7 +124,7 @@ def build_workload(spec: WorkloadSpec) -> list[Item]:
     Raises:
         ConfigError: a setting or a file makes no sense.
     """
-    _check(spec)
+    check_workload(spec)
     children = np.random.SeedSequence(spec.seed).spawn(5)
     streams = _Streams(*(np.random.Generator(np.random.PCG64(child)) for child in children))
     make = {"random": _random, "shared-prefix": _shared_prefix, "jsonl": _jsonl, "trace": _trace}[
@@ -143,11 +143,20 @@ def random_ids(rng: np.random.Generator, count: int, vocab_size: int) -> list[in
     return [int(token) for token in rng.integers(min(FIRST_ID, vocab_size - 1), vocab_size, count)]
 
 
-def _check(spec: WorkloadSpec) -> None:
+def check_workload(spec: WorkloadSpec) -> None:
+    """Refuse settings that make no sense, before anything is loaded or read.
+
+    Raises:
+        ConfigError: names the flag.
+    """
     if spec.dataset not in DATASETS:
         raise ConfigError("--dataset-name", f"expected one of {', '.join(DATASETS)}, got {spec.dataset!r}")
     if spec.dataset in ("jsonl", "trace") and spec.path is None:
         raise ConfigError("--dataset-path", f"the {spec.dataset} dataset reads a file; name it")
+    if spec.path is not None and not spec.path.is_file():
+        raise ConfigError("--dataset-path", f"cannot read {spec.path}: there is no such file")
+    _input_lengths(spec)
+    _output_lengths(spec)
     positive = {
         "--request-rate": 1.0 if spec.rate is None else spec.rate,
         "--burstiness": spec.burstiness,

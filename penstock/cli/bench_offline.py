@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli.bench_flags import (
@@ -70,8 +72,9 @@ def run_throughput(args: argparse.Namespace) -> int:
     from penstock.bench.metrics import aggregate
     from penstock.bench.offline import run_offline
     from penstock.bench.report import latency_table, print_table
-    from penstock.bench.workload import build_workload
+    from penstock.bench.workload import build_workload, check_workload
 
+    check_workload(workload_spec(args, vocab_size=256, seed=0))
     percentiles, session = percentiles_of(args), _open(args)
     items = build_workload(workload_spec(args, session.vocab_size, session.config.model.seed))
     session.warm_up()
@@ -103,25 +106,21 @@ def run_latency(args: argparse.Namespace) -> int:
     from penstock.bench.metrics import aggregate, summarise
     from penstock.bench.offline import run_offline
     from penstock.bench.report import latency_table, print_table
-    from penstock.bench.workload import WorkloadSpec, build_workload
+    from penstock.bench.workload import WorkloadSpec, build_workload, check_workload
 
+    spec = WorkloadSpec(count=args.batch_size, input_len=args.input_len, output_len=args.output_len)
+    check_workload(spec)
     percentiles, session = percentiles_of(args), _open(args)
     records, durations = [], []
-    count = args.num_iters_warmup + args.num_iters
     with progress(args, "batches", args.num_iters * args.batch_size) as on_done:
-        for index in range(count):
-            spec = WorkloadSpec(
-                count=args.batch_size,
-                input_len=args.input_len,
-                output_len=args.output_len,
-                vocab_size=session.vocab_size,
-                seed=session.config.model.seed + index,  # fresh prompts, so that no prefix is found again
-            )
-            measured = index >= args.num_iters_warmup
-            if index == args.num_iters_warmup:
+        for index in range(-args.num_iters_warmup, args.num_iters):
+            # Another seed each time: fresh prompts, so that no prefix is found again.
+            seed = session.config.model.seed + index + args.num_iters_warmup
+            items = build_workload(replace(spec, vocab_size=session.vocab_size, seed=seed))
+            if index == 0:
                 session.meter.steps.clear()
-            run = run_offline(session.engine, build_workload(spec), on_done if measured else None)
-            if measured:
+            run = run_offline(session.engine, items, on_done if index >= 0 else None)
+            if index >= 0:
                 records += run.records
                 durations.append(run.duration)
     figures: dict[str, Any] = aggregate(records, sum(durations), None, percentiles)
@@ -150,8 +149,6 @@ def _open(args: argparse.Namespace) -> Session:
 
 def _finish(args: argparse.Namespace, kind: str, session: Session, figures: dict[str, Any]) -> int:
     """Save, close, and report failures."""
-    from pathlib import Path
-
     from penstock.bench.report import envelope, write_result
     from penstock.config.load import to_dict
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli.bench_flags import (
@@ -119,11 +120,9 @@ def run(args: argparse.Namespace) -> int:
 
 async def _drive(args: argparse.Namespace) -> tuple[Target, list[Item], Run]:
     """Find the server, build the workload for it, and put it on."""
-    from dataclasses import replace
-
     from penstock.bench.client import Target, open_client
     from penstock.bench.serve import Load, discover, run_load
-    from penstock.bench.workload import as_text, build_workload
+    from penstock.bench.workload import as_text, build_workload, check_workload
 
     target = Target(
         base_url=args.base_url,
@@ -135,7 +134,7 @@ async def _drive(args: argparse.Namespace) -> tuple[Target, list[Item], Run]:
         extra=_extra(args.extra_body),
         timeout=args.timeout,
     )
-    build_workload(workload_spec(args, args.vocab_size or 256, args.seed))  # refuses bad flags before waiting
+    check_workload(workload_spec(args, args.vocab_size or 256, args.seed))
     async with open_client(target) as client:
         entry = await discover(client, args.ready_timeout)
     target = replace(target, model=args.model or entry["id"])

@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
         params["seed"] = config.model.seed  # --seed means both: of dummy weights and of sampling
     from penstock.frontend.llm import LLM
 
-    with LLM(config) as llm:
+    with LLM(config=config) as llm:
         if args.chat:
             outputs = llm.chat([_messages(args.system, prompt) for prompt in prompts], params)
         else:
             outputs = llm.generate(prompts, params)
-    for output in outputs:
-        _print(output, args.json, several=len(outputs) > 1 or args.n > 1)
+    for index, output in enumerate(outputs):
+        _print(output, f"prompt {index}" if len(outputs) > 1 or args.n > 1 else "", args.json)
     return 1 if any(one.finish_reason == "error" for output in outputs for one in output.outputs) else 0
 
 
@@ -69,14 +69,14 @@ def _messages(system: str, prompt: str) -> list[dict[str, str]]:
     return [*first, {"role": "user", "content": prompt}]
 
 
-def _print(output: RequestOutput, as_json: bool, *, several: bool) -> None:
-    """Print one prompt's completions: bare text when it is the only one, else under headings."""
+def _print(output: RequestOutput, heading: str, as_json: bool) -> None:
+    """Print one prompt's completions: bare text without a heading, else each under its own."""
     if as_json:
         print(json.dumps(_plain(output), ensure_ascii=False))
         return
     for one in output.outputs:
-        if several:
-            print(f"--- {output.request_id} completion {one.index} ({one.finish_reason})")
+        if heading:
+            print(f"--- {heading}, completion {one.index} ({one.finish_reason})")
         if one.finish_reason == "error":
             print(f"penstock: the request failed: {one.detail}", file=sys.stderr)
         print(one.text)

@@ -99,6 +99,10 @@ def test_warmups_are_sent_one_by_one_and_left_out(fake_server):
     run = drive(fake_server, random_items(4), Load(warmups=2, concurrency=1))
     assert len(fake_server.bodies) == 6
     assert len(run.records) == 4
+    warm, cold = (
+        [body["prompt"] for body in fake_server.bodies[part]] for part in (slice(2), slice(2, None))
+    )
+    assert [prompt[::-1] for prompt in warm] == cold[:2]
 
 
 def test_failed_warmup_stops_the_run(fake_server):
