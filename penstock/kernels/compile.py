@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from penstock.core.errors import ConfigError
-from penstock.kernels.attention.base import AttentionBackend, AttnNeed
+from penstock.kernels.attention.base import AttentionBackend, AttnNeed, LayerKV, WritingBackend
 from penstock.kernels.attention.registry import choose_backend
 from penstock.kernels.codec import Codec, RawCodec
 from penstock.kernels.layer_spec import LayerSpec
@@ -32,6 +33,8 @@ class AttentionStack:
     placement: Placement
     backend: AttentionBackend
     need: AttnNeed
+    write: Callable[[LayerKV, Tensor, Tensor, Tensor], None]
+    """Stores rows (slots, keys, values) in a layer: the backend's own way if it has one, else the codec's."""
     bytes_per_token: int
     """KV bytes of one token over all owner layers."""
     fingerprint: str
@@ -47,6 +50,10 @@ class AttentionStack:
         if reason is not None:
             raise ConfigError("cache.block_size", f"attention backend {self.backend.name}: {reason}")
         return KVStore(self.layers, self.codec, blocks, page_size, self.dtype, self.device)
+
+
+def _codec_write(kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
+    kv.codec.write(kv.planes, slots_N, k_NGD, v_NGD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +166,7 @@ def compile_attention(
         placement=placement(backend),
         backend=backend,
         need=need,
+        write=backend.write if isinstance(backend, WritingBackend) else _codec_write,
         bytes_per_token=sum(
             plane.bytes_per_token(layer.kv_heads)
             for layer in owners

@@ -96,22 +96,32 @@ class Decoder:
             plan: an attention plan made before (captured graphs); made here if not given.
 
         Returns:
-            Hidden states after the final norm, ``[N, W]`` (W is E but for models that project out).
+            Hidden states after the final norm, ``[N, W]`` (W is E but for models that project out). Rows that
+            the row planner left out on the way are zero.
         """
         for table in self._ropes:
             table.reach(max(rows.kv_lens, default=1))
         turns = [table.at(rows.positions_N) for table in self._ropes]
-        step = StepAttention(
-            self.stack, kv, plan or self.plan(rows, kv.page_size), rows.kv_slots_N[: rows.padded_from]
-        )
-        x_NE = self._embed(rows)
-        for block, params in zip(self.spec.blocks, self._params.blocks, strict=True):
-            x_NE = self._block(x_NE, block, params, step, turns)
+        plan = plan or self.plan(rows, kv.page_size)
+        step = StepAttention(self.stack, kv, plan, rows.kv_slots_N[: rows.padded_from])
+        x_NE, kept_M = self._embed(rows), None
+        layer_rows = self.stack.planner.plan(rows, len(self.spec.blocks))
+        for block, params, wanted in zip(self.spec.blocks, self._params.blocks, layer_rows, strict=True):
+            if wanted.keep_M is None:
+                x_NE = self._block(x_NE, block, params, step, turns)
+                continue
+            step.plan = self.plan(wanted.queries, kv.page_size)
+            x_NE = self._block(x_NE, block, params, step, turns, wanted.keep_M)
+            step.kv_slots_N = wanted.queries.kv_slots_N[: wanted.queries.padded_from]
+            turns = [(cos_NR[wanted.keep_M], sin_NR[wanted.keep_M]) for cos_NR, sin_NR in turns]
+            kept_M = wanted.keep_M if kept_M is None else kept_M[wanted.keep_M]
         if self.spec.final_norm:
             x_NE = self._norm(self.spec.norm, x_NE, self._params.final, self._params.final_bias)
         if self._params.project_out is not None:
             x_NE = self.ops.linear(x_NE, self._params.project_out)
-        return x_NE
+        if kept_M is None:
+            return x_NE
+        return x_NE.new_zeros(rows.tokens_N.shape[0], x_NE.shape[1]).index_copy_(0, kept_M, x_NE)
 
     @torch.inference_mode()
     def logits(self, hidden_RW: Tensor) -> Tensor:
@@ -139,10 +149,14 @@ class Decoder:
         params: BlockParams,
         step: StepAttention,
         turns: Sequence[tuple[Tensor, Tensor]],
+        keep_M: Tensor | None = None,
     ) -> Tensor:
         """One block: attention and feed-forward, each with norms at the sites that the spec names."""
-        normed_NE = self._site("attn_in", x_NE, params)
-        attn_NE = self._attention(normed_NE, block, params, step, turns)
+        q_NHD, k_NGD, v_NGD = self._project(self._site("attn_in", x_NE, params), block, params, turns)
+        if keep_M is not None:
+            x_NE, q_NHD = x_NE[keep_M], q_NHD[keep_M]
+        out_NHD = attend_layer(block.attention, q_NHD, k_NGD, v_NGD, step)
+        attn_NE = self.ops.linear(out_NHD.flatten(1), params.out, params.out_bias)
         attn_NE = self._site("attn_out", attn_NE, params)
         if self.spec.parallel:
             return x_NE + attn_NE + self._feed(self._site("mlp_in", x_NE, params), block, params)
@@ -161,14 +175,14 @@ class Decoder:
         assert weight is not None
         return self.ops.rms_norm(x, weight, norm.eps, norm.offset)
 
-    def _attention(
+    def _project(
         self,
         x_NE: Tensor,
         block: BlockSpec,
         params: BlockParams,
-        step: StepAttention,
         turns: Sequence[tuple[Tensor, Tensor]],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, normed and rotated as the spec says."""
         layer = block.attention
         count, dim = x_NE.shape[0], layer.head_dim
         heads_NHD = self.ops.linear(x_NE, params.qkv, params.qkv_bias).view(count, -1, dim)
@@ -180,8 +194,7 @@ class Decoder:
             cos_NR, sin_NR = turns[block.rope]
             q_NHD = self.ops.rotate(q_NHD, cos_NR, sin_NR)
             k_NGD = self.ops.rotate(k_NGD, cos_NR, sin_NR)
-        out_NHD = attend_layer(layer, q_NHD, k_NGD, v_NGD, step)
-        return self.ops.linear(out_NHD.reshape(count, -1), params.out, params.out_bias)
+        return q_NHD, k_NGD, v_NGD
 
     def _feed(self, x_NE: Tensor, block: BlockSpec, params: BlockParams) -> Tensor:
         mlp = block.mlp

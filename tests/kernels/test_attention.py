@@ -114,12 +114,15 @@ def test_fragments_of_disjoint_contexts_merge():
     torch.testing.assert_close(merged.lse_NH, whole.lse_NH, atol=2e-6, rtol=1e-5)
 
 
-def test_registry_gives_reasons():
+def test_registry_gives_reasons(monkeypatch):
     need = AttnNeed("cpu", torch.float32, "raw", (LAYERS["full"],))
     assert choose_backend("auto", need).name == "torch"
     invariant = dataclasses.replace(need, batch_invariant=True)
     assert choose_backend("auto", invariant).name == "invariant"
-    with pytest.raises(ConfigError, match=r"model\.attention: torch: .*batch-invariant"):
-        choose_backend("torch", invariant)
-    with pytest.raises(ConfigError, match="expected one of torch, invariant, triton, got 'flash'"):
+    assert choose_backend("torch", invariant).name == "invariant"
+    assert "needs 'invariant'" in TorchAttention.refusal(invariant)
+    monkeypatch.setattr(TorchAttention, "refusal", lambda need: "it is Sunday")
+    with pytest.raises(ConfigError, match=r"model\.attention: torch: it is Sunday"):
+        choose_backend("auto", need)
+    with pytest.raises(ConfigError, match=r"expected one of torch, .*, got 'flash'"):
         backend_class("flash")

@@ -63,7 +63,7 @@ class Grouped(RawCodec):
             "differ in KV heads or head dim",
         ),
         (_layers(), {"codec": Grouped(), "batch_invariant": True}, "keeps tokens apart; grouped does not"),
-        (_layers(), {"attention": "torch", "batch_invariant": True}, "needs 'invariant'"),
+        (_layers(), {"attention": "flash"}, "expected one of torch, .*, got 'flash'"),
     ],
 )
 def test_bad_combinations_are_refused(layers, options, reason):

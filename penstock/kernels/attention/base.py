@@ -33,10 +33,14 @@ class AttnNeed:
     """Tokens per page; None while it is not known yet (the check is repeated when the store is made)."""
 
 
-class KVReader(Protocol):
-    """The part of a codec that generic kernels use; see `penstock.kernels.codec.Codec`."""
+class KVCodec(Protocol):
+    """The part of a codec that attention uses; see `penstock.kernels.codec.Codec`."""
 
     name: str
+
+    def write(self, planes: Mapping[str, Tensor], slots_N: Tensor, k_NHD: Tensor, v_NHD: Tensor) -> None:
+        """Store rows at ``slots_N`` (``block * page + offset``)."""
+        ...
 
     def gather(
         self, planes: Mapping[str, Tensor], tiles_X: Tensor, dtype: torch.dtype
@@ -59,7 +63,7 @@ class LayerKV:
     """
 
     planes: Mapping[str, Tensor]
-    codec: KVReader
+    codec: KVCodec
 
 
 @dataclass(slots=True)
@@ -106,6 +110,15 @@ class AttentionBackend(Protocol):
         Returns:
             Fragment with float32 ``lse`` and ``out`` in float32 or q's dtype.
         """
+        ...
+
+
+@runtime_checkable
+class WritingBackend(Protocol):
+    """A backend that can also store rows, to the bit as the codec would, in fewer launches."""
+
+    def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
+        """See `Codec.write`."""
         ...
 
 

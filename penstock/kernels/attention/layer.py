@@ -46,7 +46,7 @@ def attend_layer(
     kv = step.store.layer(layer.owner)
     if layer.owner == layer.index:
         stored = step.kv_slots_N.numel()
-        stack.codec.write(kv.planes, step.kv_slots_N, k_NGD[:stored], v_NGD[:stored])
+        stack.write(kv, step.kv_slots_N, k_NGD[:stored], v_NGD[:stored])
     plan = stack.selector.pick(layer, q_NHD, step.plan)
     sites = stack.placement.split(layer, plan)
     part = merge([site.attend(q_NHD, kv, layer, share) for site, share in sites])

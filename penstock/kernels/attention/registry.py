@@ -11,10 +11,13 @@ BACKENDS: dict[str, str] = {
     "torch": "penstock.kernels.attention.torch_backend:TorchAttention",
     "invariant": "penstock.kernels.attention.invariant:InvariantAttention",
     "triton": "penstock.kernels.triton.attention:TritonAttention",
+    "triton_invariant": "penstock.kernels.triton.attention:TritonInvariantAttention",
 }
 """Name -> ``module:class``; a module is imported when its name is asked for, and it may fail to import."""
 
 _PREFERENCE = {"cuda": ("triton", "torch"), "cpu": ("torch",)}
+_INVARIANT = {"torch": "invariant", "triton": "triton_invariant"}
+"""The batch-invariant sibling of a backend; it is meant where that mode is on."""
 
 
 def backend_class(name: str) -> type[AttentionBackend]:
@@ -36,13 +39,14 @@ def backend_class(name: str) -> type[AttentionBackend]:
 def choose_backend(name: str, need: AttnNeed) -> AttentionBackend:
     """Return the backend of that name, or with ``auto`` the first preferred one that does not refuse.
 
+    In batch-invariant mode a name stands for its batch-invariant sibling.
+
     Raises:
         ConfigError: the named backend, or every candidate, refused; the reasons are in the message.
     """
-    if name == "auto":
-        names = ("invariant",) if need.batch_invariant else _PREFERENCE.get(need.device, ("torch",))
-    else:
-        names = (name,)
+    names = _PREFERENCE.get(need.device, ("torch",)) if name == "auto" else (name,)
+    if need.batch_invariant:
+        names = tuple(_INVARIANT.get(candidate, candidate) for candidate in names)
     reasons = []
     for candidate in names:
         try:
