@@ -81,7 +81,7 @@ def measure(running: int, steps: int, churn: bool, seed: int = 0) -> dict[str, f
         landing = time.perf_counter()
         scheduler.land(result, now)
         ended = time.perf_counter()
-        scheduler.outbox.clear()
+        scheduler.take_outputs()
         body.plans[:-1] = []
         now += 0.01
         full += len(plan.items) >= running * 0.9
@@ -92,7 +92,7 @@ def measure(running: int, steps: int, churn: bool, seed: int = 0) -> dict[str, f
     return {
         "running": running,
         "steps": len(samples),
-        "waiting_at_end": len(scheduler.waiting),
+        "waiting_at_end": scheduler.stats().waiting,
         "median_us": percentile(samples, 50),
         "p90_us": percentile(samples, 90),
         "p99_us": percentile(samples, 99),

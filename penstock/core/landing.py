@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
-
-from penstock.core.output import Finish, FinishReason, Output, Timeline
-from penstock.core.plan import ItemResult, StepPlan, StepResult, TokenLogprobs
+from penstock.core.output import FinishReason, Output
+from penstock.core.plan import ItemResult, StepResult, TokenLogprobs
 from penstock.core.sequence import UNSENT, Sequence
+from penstock.core.state import SchedulerState
 from penstock.core.states import SeqState
-
-if TYPE_CHECKING:
-    from penstock.core.scheduler import Scheduler
-
-Members = list[tuple[Sequence, int]]
 
 
 class Landing:
-    """Keeps the steps in flight and takes their results in, in ticket order.
+    """Takes the results of steps in, in ticket order.
 
     Args:
-        scheduler: the planning half, whose state this half writes to.
+        state: the books.
     """
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._s = scheduler
-        self.in_flight: deque[tuple[StepPlan, Members]] = deque()
-
-    def expect(self, plan: StepPlan, members: Members) -> None:
-        """Remember a plan that is about to be submitted."""
-        self.in_flight.append((plan, members))
+    def __init__(self, state: SchedulerState) -> None:
+        self._s = state
 
     def land(self, result: StepResult) -> None:
         """Commit the oldest step in flight.
@@ -37,11 +25,14 @@ class Landing:
         Raises:
             ValueError: the result belongs to another step, or has not one entry per work item.
         """
-        plan, members = self.in_flight[0]
+        s = self._s
+        if not s.in_flight:
+            raise ValueError(f"result of step {result.ticket} came while none was expected")
+        plan, members = s.in_flight[0]
         if result.ticket != plan.ticket or len(result.items) != len(members):
             raise ValueError(f"result of step {result.ticket} came while {plan.ticket} was expected")
-        self.in_flight.popleft()
-        s, ticket, page = self._s, result.ticket, self._s.kv.page
+        s.in_flight.popleft()
+        ticket, page = result.ticket, s.kv.page
         running, finished = SeqState.RUNNING, SeqState.FINISHED
         charge = s.policies.order.on_tokens if s.policies.order.charges else None
         for (seq, n), work, item in zip(members, plan.items, result.items, strict=True):
@@ -62,8 +53,7 @@ class Landing:
                 charge(seq, 0 if work.start >= seq.prompt_length else n, len(item.tokens))
             if item.tokens or item.prompt_logprobs:
                 self._deliver(seq, item, work.start)
-        s.kv.pool.land(ticket)
-        s.slots.land(ticket)
+        s.landed(ticket)
         if s.suspects and len(members) == 1 and s.suspects[0] is members[0][0]:
             s.suspects.popleft()
 
@@ -97,26 +87,12 @@ class Landing:
         if reason is not None:
             s.finish(seq, reason, "", stop)
 
-    def say_finished(self, seq: Sequence, reason: FinishReason, detail: str, stop: int | None) -> None:
-        """Put a sequence's terminal event in the outbox, merged with its last tokens if they are there."""
-        s = self._s
-        timeline = Timeline(seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, s.now)
-        finish = Finish(reason, detail, stop, timeline, seq.preemptions)
-        s.counters.finished[reason] += 1
-        last = s.outbox[-1] if s.outbox else None
-        if last is not None and last.request_id == seq.id and last.finish is None:
-            s.outbox[-1] = Output(
-                seq.id, last.tokens, finish, last.cached_tokens, last.logprobs, last.prompt_logprobs
-            )
-        else:
-            s.outbox.append(Output(seq.id, (), finish, seq.cached_tokens))
-
     def abandon(self, failed_ticket: int, why: str) -> None:
-        """Forget every step in flight; see `Scheduler.abandon`."""
+        """Forget every step in flight; see `penstock.core.scheduler.Scheduler.abandon`."""
         s = self._s
         failed: list[Sequence] = []
         newest = failed_ticket
-        for plan, members in self.in_flight:
+        for plan, members in s.in_flight:
             newest = max(newest, plan.ticket)
             for seq, _ in members:
                 if seq.state is SeqState.FINISHED:
@@ -126,9 +102,8 @@ class Landing:
                 seq.table_sent = UNSENT
                 if plan.ticket == failed_ticket and seq.state is SeqState.RUNNING:
                     failed.append(seq)
-        self.in_flight.clear()
-        s.kv.pool.land(newest)
-        s.slots.land(newest)
+        s.in_flight.clear()
+        s.landed(newest)
         if len(failed) == 1:
             s.finish(failed[0], FinishReason.ERROR, why)
         else:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from penstock.core.events import EventSink, Transition
-
-if TYPE_CHECKING:
-    from penstock.core.sequence import Sequence
 
 
 class SeqState(Enum):
@@ -51,11 +48,18 @@ TRANSITIONS: dict[SeqState, frozenset[SeqState]] = {
 }
 
 
+class Stateful(Protocol):
+    """Something that has a state: a sequence."""
+
+    id: str
+    state: SeqState
+
+
 class IllegalTransition(RuntimeError):
     """The scheduler tried to move a sequence along an edge that the table does not have."""
 
 
-def transition(seq: Sequence, new: SeqState, now: float, sink: EventSink | None) -> None:
+def transition(seq: Stateful, new: SeqState, now: float, sink: EventSink | None) -> None:
     """Move a sequence to a new state and tell the sink.
 
     Args:

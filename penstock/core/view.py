@@ -1,20 +1,18 @@
-"""The read-only view of the engine that policies are given."""
+"""Two ways to look at the books: the read-only view that policies are given, and the figures for metrics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from penstock.core.scheduler import Scheduler
+from penstock.core.output import EngineStats
+from penstock.core.state import SchedulerState
 
 
-class SchedulerView:
+class StateView:
     """Implements `penstock.core.policy.EngineView`; every property is O(1)."""
 
     __slots__ = ("_s",)
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._s = scheduler
+    def __init__(self, state: SchedulerState) -> None:
+        self._s = state
 
     @property
     def now(self) -> float:
@@ -50,3 +48,26 @@ class SchedulerView:
     def token_budget(self) -> int:
         """Largest token budget a step may have."""
         return self._s.max_tokens
+
+
+def snapshot(s: SchedulerState) -> EngineStats:
+    """Return the scheduler's figures of this moment, in O(1)."""
+    c, kv = s.counters, s.kv
+    return EngineStats(
+        running=len(s.running),
+        waiting=len(s.waiting),
+        blocks_total=kv.pool.size,
+        blocks_free=kv.pool.free,
+        blocks_reclaimable=kv.pool.reclaimable,
+        prefix_query_tokens=kv.query_tokens,
+        prefix_hit_tokens=kv.hit_tokens,
+        prompt_tokens=c.prompt_tokens,
+        generated_tokens=c.generated_tokens,
+        preemptions=c.preemptions,
+        recomputed_tokens=c.recomputed_tokens,
+        steps=c.steps,
+        submitted=c.submitted,
+        finished={reason.value: count for reason, count in c.finished.items()},
+        waiting_by_reason=dict(c.blocked_by),
+        last_step_tokens=c.last_step_tokens,
+    )

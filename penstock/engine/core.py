@@ -12,10 +12,9 @@ from penstock.core.errors import Overloaded, StepFault
 from penstock.core.events import EventSink
 from penstock.core.executor import Executor
 from penstock.core.output import EngineStats, FinishReason, Output
-from penstock.core.plan import StepPlan, StepResult
+from penstock.core.plan import StepPlan
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
-from penstock.core.stats import snapshot
 from penstock.policies.bundle import build_policies
 
 log = logging.getLogger(__name__)
@@ -66,8 +65,7 @@ class EngineCore:
 
     def has_work(self) -> bool:
         """Whether a tick could bring anything."""
-        s = self.scheduler
-        return bool(s.outbox or self._in_flight or len(s.waiting) or len(s.running))
+        return self.scheduler.has_work()
 
     def tick(self) -> list[Output]:
         """Keep the pipeline full, land its oldest step, and return what happened since the last tick."""
@@ -84,7 +82,7 @@ class EngineCore:
             self._in_flight.append(plan)
         if self._in_flight:
             self._land_oldest()
-        return self._take_outbox()
+        return self.scheduler.take_outputs()
 
     def _land_oldest(self) -> None:
         plan = self._in_flight.popleft()
@@ -96,9 +94,6 @@ class EngineCore:
                 self._collect_and_ignore(self._in_flight.popleft())
             self._fail(plan, fault)
             return
-        self._land(result)
-
-    def _land(self, result: StepResult) -> None:
         self.scheduler.land(result, self.clock.now())
 
     def _settle(self) -> None:
@@ -115,18 +110,13 @@ class EngineCore:
         log.warning("step %d of %d sequences failed: %s", plan.ticket, len(plan.items), fault)
         self.scheduler.abandon(plan.ticket, str(fault), self.clock.now())
 
-    def _take_outbox(self) -> list[Output]:
-        out = self.scheduler.outbox
-        self.scheduler.outbox = []
-        return out
-
     def stats(self) -> EngineStats:
         """Return the figures of this moment, in O(1)."""
-        return snapshot(self.scheduler)
+        return self.scheduler.stats()
 
     def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False while any is in use."""
-        return self.scheduler.kv.reset()
+        return self.scheduler.reset_prefix_cache()
 
     def drain(self) -> None:
         """Stop admitting; requests already taken in go on."""
@@ -134,7 +124,7 @@ class EngineCore:
 
     def abort_all(self, detail: str) -> None:
         """End every live request; their terminal events come with the next tick."""
-        for request_id in list(self.scheduler.sequences):
+        for request_id in self.scheduler.live_ids():
             self.cancel(request_id, detail)
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.s = make_scheduler(
             spec, max_tokens=BUDGET, order=order, shape=shape, preempt=preempt, prefix_caching=caching
         )
+        self.b = self.s.state
         self.now, self.count = 1.0, 0
         self.in_flight = deque()
         self.requests, self.got, self.ended = {}, {}, Counter()
@@ -53,8 +54,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         stop=st.booleans(),
     )
     def submit(self, prompt, max_tokens, priority, tenant, stop):
-        total = min(len(prompt) + max_tokens, self.s.spec.max_model_len)
-        if len(prompt) >= self.s.spec.max_model_len or -(-total // 4) > self.s.spec.blocks:
+        total = min(len(prompt) + max_tokens, self.b.spec.max_model_len)
+        if len(prompt) >= self.b.spec.max_model_len or -(-total // 4) > self.b.spec.blocks:
             return
         self.count += 1
         request = make_request(
@@ -72,15 +73,15 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def plan(self):
         self.now += 0.5
-        landed = self.s.kv.pool.landed
-        before = set(self.s.running._members)
+        landed = self.b.kv.pool.landed
+        before = set(self.b.running._members)
         plan = self.s.plan(self.now)
         if plan is None:
             return
         rows = sum(item.length for item in plan.items)
         assert plan.shape.tokens == rows <= BUDGET, f"budget of {BUDGET} exceeded: {rows}"
-        assert len({item.slot for item in plan.items}) == len(plan.items) <= self.s.spec.slots
-        _, members = self.s._landing.in_flight[-1]
+        assert len({item.slot for item in plan.items}) == len(plan.items) <= self.b.spec.slots
+        _, members = self.b.in_flight[-1]
         self._check_fences(members)
         if self.order == "fcfs":
             self._check_nobody_overtaken(before, landed)
@@ -89,7 +90,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _check_fences(self, members):
         """No block or slot of a step in flight may have been given to another sequence."""
-        pool = self.s.kv.pool
+        pool = self.b.kv.pool
         for seq, _ in members:
             own = {b for b in seq.blocks if pool.refs[b] == 1 and not pool.is_kept(b)}
             for plan, tables in self.in_flight:
@@ -101,8 +102,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                         assert seq.id in tables, f"{seq.id} reuses a slot in flight"
 
     def _check_nobody_overtaken(self, before, landed):
-        admitted = [seq for seq in self.s.running._members if seq not in before]
-        waiting = [seq for seq in self.s.waiting._plain.values() if seq.ticket <= landed]
+        admitted = [seq for seq in self.b.running._members if seq not in before]
+        waiting = [seq for seq in self.b.waiting._plain.values() if seq.ticket <= landed]
         for new in admitted:
             for old in waiting:
                 assert (new.arrival, new.number) < (old.arrival, old.number), f"{new.id} overtook {old.id}"
@@ -126,22 +127,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.s.abandon(ticket, "injected", self.now)
         self._read_outbox()
 
-    @precondition(lambda self: self.s.sequences)
+    @precondition(lambda self: self.b.sequences)
     @rule(data=st.data())
     def cancel(self, data):
-        victim = data.draw(st.sampled_from(sorted(self.s.sequences)))
+        victim = data.draw(st.sampled_from(sorted(self.b.sequences)))
         assert self.s.cancel(victim, self.now, FinishReason.ABORT, "client")
         assert not self.s.cancel(victim, self.now, FinishReason.ABORT, "client")
         self._read_outbox()
 
     def _read_outbox(self):
-        for out in self.s.outbox:
+        for out in self.b.outbox:
             assert not self.ended[out.request_id], "news after the terminal event"
             self.got[out.request_id].extend(out.tokens)
             if out.finish is not None:
                 self.ended[out.request_id] += 1
                 self._check_output(out)
-        self.s.outbox.clear()
+        self.b.outbox.clear()
 
     def _check_output(self, out):
         """The fake model is a function of the tokens, so the right output is known."""
@@ -154,7 +155,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert got[-1] == 3 == out.finish.stop_token
         if out.finish.reason is FinishReason.LENGTH:
             assert len(tokens) == min(
-                len(request.prompt_ids) + request.sampling.max_tokens, self.s.spec.max_model_len
+                len(request.prompt_ids) + request.sampling.max_tokens, self.b.spec.max_model_len
             )
 
     # -- what must always hold ---------------------------------------------------------------------
@@ -163,7 +164,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def blocks_are_conserved(self):
         if not hasattr(self, "s"):
             return
-        pool = self.s.kv.pool
+        pool = self.b.kv.pool
         held = sum(1 for r in pool.refs if r > 0)
         idle = sum(1 for b in range(pool.size) if pool.refs[b] == 0 and pool.is_kept(b))
         assert idle == pool.reclaimable
@@ -175,9 +176,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def references_are_counted(self):
         if not hasattr(self, "s"):
             return
-        pool = self.s.kv.pool
+        pool = self.b.kv.pool
         refs = Counter()
-        for seq in self.s.sequences.values():
+        for seq in self.b.sequences.values():
             refs.update(seq.blocks)
         for _, blocks in pool._fence:
             refs.update(blocks)
@@ -188,7 +189,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def counts_are_ordered_and_computed_is_monotone(self):
         if not hasattr(self, "s"):
             return
-        for seq in self.s.sequences.values():
+        for seq in self.b.sequences.values():
             assert 0 <= seq.computed <= seq.planned <= seq.target <= seq.max_total
             assert len(seq.tokens) <= seq.target <= len(seq.tokens) + self.depth + 1
             before, preemptions = self.computed.get(seq.id, (0, 0))
@@ -199,8 +200,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def states_match_places(self):
         if not hasattr(self, "s"):
             return
-        running = set(self.s.running._members)
-        for seq in self.s.sequences.values():
+        running = set(self.b.running._members)
+        for seq in self.b.sequences.values():
             assert (seq.state is SeqState.RUNNING) == (seq in running) == (seq.slot >= 0)
             assert seq.queued == (seq not in running)
 
@@ -210,7 +211,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             return  # a failure is on its way already: do not hide it behind another
         work = sum(len(r.prompt_ids) + r.sampling.max_tokens for r in self.requests.values())
         for _ in range(20 * work + 20):
-            if not (self.s.sequences or self.in_flight):
+            if not (self.b.sequences or self.in_flight):
                 break
             if len(self.in_flight) <= self.depth:
                 self.plan()
@@ -218,9 +219,9 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.land()
             self.blocks_are_conserved()
             self.references_are_counted()
-        assert not self.s.sequences, "somebody starved"
+        assert not self.b.sequences, "somebody starved"
         assert set(self.ended) == set(self.requests), "a request has no terminal event"
-        assert sum(self.s.counters.finished.values()) == len(self.requests)
-        assert not self.s.kv.pool.fenced and self.s.kv.available == self.s.kv.pool.size
-        self.s.kv.reset()
-        assert self.s.kv.pool.free == self.s.kv.pool.size and not self.s.kv.index._roots
+        assert sum(self.b.counters.finished.values()) == len(self.requests)
+        assert not self.b.kv.pool.fenced and self.b.kv.available == self.b.kv.pool.size
+        self.b.kv.reset()
+        assert self.b.kv.pool.free == self.b.kv.pool.size and not self.b.kv.index._roots

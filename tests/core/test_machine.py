@@ -11,7 +11,7 @@ from penstock.core.kv.radix import RadixIndex
 from penstock.core.landing import Landing
 from penstock.core.queue import WaitingQueue
 from penstock.core.resources import SlotResource
-from penstock.core.scheduler import Scheduler
+from penstock.core.state import SchedulerState
 from tests.core.machine import SchedulerMachine
 
 QUICK = settings(
@@ -63,7 +63,7 @@ def computed_goes_back(monkeypatch):
     original = Landing.land
 
     def land(self, result):
-        members = self.in_flight[0][1]
+        members = self._s.in_flight[0][1]
         original(self, result)
         for seq, n in members:
             if seq.computed > n > 1:
@@ -77,24 +77,24 @@ def exceed_the_budget(monkeypatch):
 
 
 def finish_twice(monkeypatch):
-    original = Landing.say_finished
+    original = SchedulerState._say
 
-    def say_finished(self, seq, reason, detail, stop):
-        original(self, seq, reason, detail, stop)
-        if detail == "client":
-            original(self, seq, reason, detail, stop)
+    def say(self, seq, finish):
+        original(self, seq, finish)
+        if finish.detail == "client":
+            original(self, seq, finish)
 
-    monkeypatch.setattr(Landing, "say_finished", say_finished)
+    monkeypatch.setattr(SchedulerState, "_say", say)
 
 
 def lose_a_terminal_event(monkeypatch):
-    original = Landing.say_finished
+    original = SchedulerState._say
 
-    def say_finished(self, seq, reason, detail, stop):
+    def say(self, seq, finish):
         if seq.preemptions == 0:
-            original(self, seq, reason, detail, stop)
+            original(self, seq, finish)
 
-    monkeypatch.setattr(Landing, "say_finished", say_finished)
+    monkeypatch.setattr(SchedulerState, "_say", say)
 
 
 def overtake(monkeypatch):
@@ -107,13 +107,13 @@ def overtake(monkeypatch):
 
 
 def starve_the_preempted(monkeypatch):
-    original = Scheduler._preempt
+    original = SchedulerState.preempt
 
-    def preempt(self, seq, builder):
-        original(self, seq, builder)
+    def preempt(self, seq):
+        original(self, seq)
         seq.ticket = 10**9
 
-    monkeypatch.setattr(Scheduler, "_preempt", preempt)
+    monkeypatch.setattr(SchedulerState, "preempt", preempt)
 
 
 def share_a_page_before_it_is_written(monkeypatch):

@@ -44,11 +44,11 @@ def test_urgent_request_displaces_a_lower_one_for_its_slot():
     s.submit(make_request("urgent", 4, max_tokens=3, priority=0), 1.0)
     for _ in range(3):
         step(s, ex)
-    assert [o.request_id for o in s.outbox if o.finish] == ["urgent"]
-    assert s.sequences["low"].preemptions == 1
-    while s.sequences:
+    assert [o.request_id for o in s.state.outbox if o.finish] == ["urgent"]
+    assert s.state.sequences["low"].preemptions == 1
+    while s.state.sequences:
         step(s, ex)
-    low = [t for o in s.outbox if o.request_id == "low" for t in o.tokens]
+    low = [t for o in s.state.outbox if o.request_id == "low" for t in o.tokens]
     assert len(low) == 10
 
 
@@ -70,10 +70,10 @@ def test_stop_token_eos_and_min_tokens():
     for name, request in runs.items():
         s, ex = make_scheduler(spec), FakeExecutor(spec)
         s.submit(request, 1.0)
-        while s.sequences:
+        while s.state.sequences:
             step(s, ex)
-        tokens = [t for o in s.outbox for t in o.tokens]
-        got[name] = (tokens, s.outbox[-1].finish)
+        tokens = [t for o in s.state.outbox for t in o.tokens]
+        got[name] = (tokens, s.state.outbox[-1].finish)
     full = got["ignore"][0]
     assert len(full) == 30 and got["ignore"][1].reason is FinishReason.LENGTH
     first = full.index(2)
@@ -86,10 +86,10 @@ def test_context_length_ends_a_sequence():
     spec = make_spec(max_model_len=12)
     s, ex = make_scheduler(spec), FakeExecutor(spec)
     s.submit(make_request("a", 10, max_tokens=50), 1.0)
-    while s.sequences:
+    while s.state.sequences:
         step(s, ex)
-    assert sum(len(o.tokens) for o in s.outbox) == 2
-    assert s.outbox[-1].finish.reason is FinishReason.LENGTH
+    assert sum(len(o.tokens) for o in s.state.outbox) == 2
+    assert s.state.outbox[-1].finish.reason is FinishReason.LENGTH
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_can_never_run_is_refused(request_, field):
     with pytest.raises(InvalidRequest) as caught:
         s.submit(request_, 1.0)
     assert caught.value.field == field
-    assert not s.sequences and not len(s.waiting)
+    assert not s.state.sequences and not len(s.state.waiting)
 
 
 def test_duplicate_id_is_refused_and_the_first_goes_on():
@@ -113,7 +113,7 @@ def test_duplicate_id_is_refused_and_the_first_goes_on():
     s.submit(make_request("x", 3), 1.0)
     with pytest.raises(InvalidRequest, match="in use"):
         s.submit(make_request("x", 3), 1.0)
-    assert len(s.waiting) == 1
+    assert len(s.state.waiting) == 1
 
 
 def test_queue_bound_turns_away_with_a_hint():
@@ -140,7 +140,7 @@ def test_transitions_outside_the_table_raise():
     s = make_scheduler(make_spec())
     s.submit(make_request("x", 3), 1.0)
     with pytest.raises(IllegalTransition, match="x: ready -> pinned"):
-        transition(s.sequences["x"], SeqState.PINNED, 1.0, None)
+        transition(s.state.sequences["x"], SeqState.PINNED, 1.0, None)
 
 
 def test_sink_hears_every_transition():
@@ -151,7 +151,7 @@ def test_sink_hears_every_transition():
             heard.append((event.old, event.new))
 
     s, ex = make_scheduler(make_spec()), FakeExecutor(make_spec())
-    s._sink = Sink()
+    s.state.sink = Sink()
     s.submit(make_request("x", 3, max_tokens=1), 1.0)
     step(s, ex)
     assert heard == [("queued", "ready"), ("ready", "running"), ("running", "finished")]
@@ -162,9 +162,9 @@ def test_stats_add_up():
     s, ex = make_scheduler(spec), FakeExecutor(spec)
     for n in range(6):
         s.submit(make_request(f"x{n}", [n] * 12, max_tokens=8), 1.0)
-    while s.sequences:
+    while s.state.sequences:
         step(s, ex)
-    c = s.counters
+    c = s.state.counters
     assert c.submitted == 6 == sum(c.finished.values()) and c.generated_tokens == 48
     assert c.prompt_tokens == 72, "each prompt token counts once, however often it is computed again"
     computed = sum(p.shape.tokens for p in ex.plans)

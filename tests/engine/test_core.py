@@ -59,7 +59,7 @@ def test_step_that_fails_because_of_one_request_costs_only_that_one(depth):
             raise RuntimeError("bad token in r5")
 
     def slot_of(name):
-        seq = engine.scheduler.sequences.get(name)
+        seq = engine.scheduler.state.sequences.get(name)
         return seq.slot if seq else -2
 
     clean = engine_with(depth)

@@ -1,0 +1,198 @@
+"""The planning half of the scheduler: which tokens of which sequences run in the next step.
+
+There are no phases: every sequence has a gap between its planned and its known tokens, and a step closes
+gaps under a budget. `Planner.plan` reads begin -> continue running -> admit waiting -> finalise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.core.builder import PlanBuilder
+from penstock.core.plan import StepPlan
+from penstock.core.policy import EngineView, StepShape
+from penstock.core.resources import acquire_all
+from penstock.core.sequence import Sequence
+from penstock.core.state import SchedulerState
+from penstock.core.states import SeqState
+
+
+class Planner:
+    """Plans steps; every judgement is a policy's.
+
+    Args:
+        state: the books.
+        view: what policies are given to look at.
+    """
+
+    def __init__(self, state: SchedulerState, view: EngineView) -> None:
+        self._s = state
+        self._view = view
+        self._ticket = 0
+
+    def plan(self) -> StepPlan | None:
+        """Decide the next step; None when there is nothing to do before another step lands."""
+        s = self._s
+        builder = PlanBuilder(self._shape())
+        if s.suspects:
+            if s.in_flight:
+                return None
+            self._plan_suspect(builder)
+        if builder:
+            pass
+        elif builder.shape.decode_first:
+            self._decodes_then_prefills(builder)
+        else:
+            self._prefills_then_decodes(builder)
+        return self._finalise(builder) if builder else None
+
+    def _shape(self) -> StepShape:
+        asked = self._s.policies.shape.shape(self._view)
+        tokens = max(1, min(asked.tokens, self._s.max_tokens))
+        return StepShape(
+            tokens,
+            max(1, min(asked.prefill_tokens, tokens)),
+            max(1, asked.chunk),
+            asked.decode_first,
+            asked.mix,
+            asked.split,
+        )
+
+    def _finalise(self, builder: PlanBuilder) -> StepPlan:
+        s = self._s
+        self._ticket += 1
+        plan, members = builder.build(self._ticket, s.slots.take_freed())
+        s.in_flight.append((plan, members))
+        s.counters.steps += 1
+        s.counters.last_step_tokens = plan.shape.tokens
+        return plan
+
+    # -- the running -------------------------------------------------------------------------------
+
+    def _decodes_then_prefills(self, builder: PlanBuilder) -> None:
+        """Stall-free order: decodes, then prefills under way, then admissions."""
+        partial = self._plan_decodes(builder, self._s.running.ranked(self._s.now))
+        if builder.shape.mix or not builder.decodes:
+            self._plan_prefills(builder, partial)
+            self._admit_waiting(builder)
+
+    def _prefills_then_decodes(self, builder: PlanBuilder) -> None:
+        ranked = self._s.running.ranked(self._s.now)
+        self._plan_prefills(builder, [seq for seq in ranked if seq.target - seq.planned > 1])
+        self._admit_waiting(builder)
+        if builder.shape.mix or not builder.prefills:
+            self._plan_decodes(builder, [seq for seq in ranked if seq not in builder.prefills])
+
+    def _plan_decodes(self, builder: PlanBuilder, ranked: Iterable[Sequence]) -> list[Sequence]:
+        """Give each sequence one token short of its target its row; return those with more to do."""
+        partial: list[Sequence] = []
+        left = builder.tokens_left
+        for seq in ranked:
+            gap = seq.target - seq.planned
+            if gap != 1:
+                if gap > 1:
+                    partial.append(seq)
+                continue
+            if left <= 0 or seq.target >= seq.max_total or seq.state is not SeqState.RUNNING:
+                continue
+            if seq.planned >= seq.room:
+                grown = self._grow(seq, builder)
+                left = builder.tokens_left
+                if not grown or left <= 0:
+                    continue
+            builder.decode(seq)
+            left -= 1
+        return partial
+
+    def _plan_prefills(self, builder: PlanBuilder, partial: Iterable[Sequence]) -> None:
+        for seq in partial:
+            if seq.state is not SeqState.RUNNING:
+                continue
+            rows = builder.fit(seq.target - seq.planned)
+            if rows == 0:
+                break
+            builder.prefill(seq, rows)
+
+    def _grow(self, seq: Sequence, builder: PlanBuilder) -> bool:
+        """Make room for one more token, at the cost of lower-ranked sequences if need be."""
+        s = self._s
+        while not s.kv.grow(seq, seq.planned + 1):
+            if s.kv.pool.fenced:
+                return False  # blocks are on their way back: wait a step rather than preempt once more
+            lower = s.running.below(seq, s.now)
+            if not lower:
+                return False
+            builder.pressed = True
+            self._preempt(lower, 1, builder)
+        return True
+
+    def _preempt(self, candidates: list[Sequence], need: int, builder: PlanBuilder) -> None:
+        """Let the policy choose a victim (the lowest-ranked if it makes one up) and un-schedule it."""
+        chosen = self._s.policies.preempt.choose(candidates, need, self._view)
+        victim = next((seq for seq in candidates if seq is chosen), candidates[-1])
+        builder.drop(victim)
+        self._s.preempt(victim)
+
+    # -- the waiting -------------------------------------------------------------------------------
+
+    def _admit_waiting(self, builder: PlanBuilder) -> None:
+        s = self._s
+        if builder.pressed or not len(s.waiting):
+            return
+        for seq in s.waiting.candidates(s.now):
+            if seq.ticket > s.kv.pool.landed:
+                continue  # a token of it is still in flight; others may pass meanwhile
+            if builder.fit(1) == 0:
+                return
+            blocked = acquire_all(s.resources, seq)
+            while blocked and self._displace(seq, blocked, builder):
+                blocked = acquire_all(s.resources, seq)
+            if blocked:
+                s.counters.blocked(blocked)
+                return
+            rows = builder.fit(seq.target - seq.planned)
+            if rows == 0:
+                s.give_back(seq)
+                return
+            self._start(seq)
+            builder.prefill(seq, rows)
+
+    def _displace(self, seq: Sequence, short_of: str, builder: PlanBuilder) -> bool:
+        """Preempt one running sequence that `seq` is worth more than, if that can help it in."""
+        s = self._s
+        if s.kv.pool.fenced or s.slots.fenced:
+            return False
+        order = s.policies.order
+        lower = [other for other in s.running.ranked(s.now) if order.may_displace(seq, other, s.now)]
+        if not lower:
+            return False
+        need = s.kv.pages(seq.target) - s.kv.available
+        if short_of == "blocks" and need > sum(len(other.blocks) for other in lower):
+            return False
+        self._preempt(lower, max(need, 1), builder)
+        return True
+
+    def _start(self, seq: Sequence) -> None:
+        s = self._s
+        s.waiting.remove(seq)
+        s.move(seq, SeqState.RUNNING)
+        if seq.preemptions == 0:
+            seq.first_scheduled = s.now
+            s.kv.note_admitted(seq)
+        s.running.add(seq)
+
+    # -- after a fault -----------------------------------------------------------------------------
+
+    def _plan_suspect(self, builder: PlanBuilder) -> None:
+        """Run the first suspect alone, in the slot and blocks it holds; everybody else waits a step."""
+        suspects = self._s.suspects
+        while suspects:
+            seq = suspects[0]
+            gap = seq.target - seq.planned
+            if seq.state is SeqState.RUNNING and gap > 1:
+                builder.prefill(seq, max(1, builder.fit(gap)))
+                return
+            if seq.state is SeqState.RUNNING and (seq.planned < seq.room or self._grow(seq, builder)):
+                builder.decode(seq)
+                return
+            suspects.popleft()

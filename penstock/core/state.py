@@ -1,0 +1,134 @@
+"""What planning and landing share: the sequences, what they hold, and the one way each of them ends."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from penstock.core.events import EventSink
+from penstock.core.executor import ExecutorSpec
+from penstock.core.kv.manager import KVManager
+from penstock.core.output import Finish, FinishReason, Output, Timeline
+from penstock.core.plan import StepPlan
+from penstock.core.policy import Policies
+from penstock.core.queue import WaitingQueue
+from penstock.core.resources import KVResource, Resource, SlotResource
+from penstock.core.running import RunningSet
+from penstock.core.sequence import Sequence
+from penstock.core.states import SeqState, transition
+from penstock.core.stats import Counters
+
+Members = list[tuple[Sequence, int]]
+"""The sequences of a step with their row counts, in the order of its work items."""
+
+
+class SchedulerState:
+    """The scheduler's books. Every sequence is in exactly one of `waiting` and `running` until it ends.
+
+    Args:
+        spec: what the executor can hold.
+        policies: one per slot.
+        max_seqs: sequences running at once (at most the executor's slots).
+        max_tokens: largest token budget of a step.
+        prefix_caching: whether prompt prefixes are reused.
+        sink: receiver of state transitions.
+    """
+
+    def __init__(
+        self,
+        spec: ExecutorSpec,
+        policies: Policies,
+        *,
+        max_seqs: int,
+        max_tokens: int,
+        prefix_caching: bool,
+        sink: EventSink | None,
+    ) -> None:
+        self.spec = spec
+        self.policies = policies
+        self.max_tokens = max_tokens
+        self.sink = sink
+        self.now = 0.0
+        self.kv = KVManager(
+            spec.blocks,
+            spec.page_size,
+            policies.evict,
+            prefix_caching=prefix_caching,
+            fingerprint=spec.cache_fingerprint,
+        )
+        self.waiting = WaitingQueue(policies.order)
+        self.running = RunningSet(policies.order)
+        self.slots = SlotResource(min(max_seqs, spec.slots))
+        self.resources: tuple[Resource, ...] = (self.slots, KVResource(self.kv, self.running))
+        self.sequences: dict[str, Sequence] = {}
+        """Every live sequence by request id."""
+        self.in_flight: deque[tuple[StepPlan, Members]] = deque()
+        """Steps planned and not landed, oldest first."""
+        self.suspects: deque[Sequence] = deque()
+        """Sequences of a step that failed, to be retried one at a time."""
+        self.outbox: list[Output] = []
+        self.counters = Counters()
+
+    def at(self, now: float) -> None:
+        """Set the time of what happens next, in engine-clock seconds."""
+        self.now = self.kv.index.now = now
+
+    def landed(self, ticket: int) -> None:
+        """Open the fences of every step up to ``ticket``."""
+        self.kv.pool.land(ticket)
+        self.slots.land(ticket)
+
+    def move(self, seq: Sequence, to: SeqState) -> None:
+        """Change a sequence's state.
+
+        Raises:
+            IllegalTransition: the table has no such edge.
+        """
+        transition(seq, to, self.now, self.sink)
+
+    def give_back(self, seq: Sequence) -> None:
+        """Take from a sequence all that admission gave it."""
+        for resource in self.resources:
+            resource.release(seq)
+
+    def preempt(self, seq: Sequence) -> None:
+        """Send a running sequence back to the queue, to be recomputed."""
+        self.running.remove(seq)
+        self.give_back(seq)
+        seq.preemptions += 1
+        self.counters.preemptions += 1
+        self.move(seq, SeqState.PREEMPTED)
+        self.move(seq, SeqState.READY)
+        self.waiting.add(seq)
+
+    def finish(self, seq: Sequence, reason: FinishReason, detail: str = "", stop: int | None = None) -> None:
+        """Give a sequence its one terminal event and take everything it holds.
+
+        Args:
+            seq: a live sequence.
+            reason: why it ends.
+            detail: more about that; see `FinishReason`.
+            stop: the stop token, if one ended it.
+        """
+        if seq.state is SeqState.RUNNING:
+            self.running.remove(seq)
+            self.give_back(seq)
+            if seq in self.suspects:
+                self.suspects.remove(seq)
+        else:
+            self.waiting.remove(seq)
+        self.move(seq, SeqState.FINISHED)
+        del self.sequences[seq.id]
+        self.policies.order.on_finish(seq)
+        self.counters.finished[reason] += 1
+        timeline = Timeline(seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, self.now)
+        self._say(seq, Finish(reason, detail, stop, timeline, seq.preemptions))
+
+    def _say(self, seq: Sequence, finish: Finish) -> None:
+        """Put the terminal event in the outbox, merged with the sequence's last tokens if they are there."""
+        last = self.outbox[-1] if self.outbox else None
+        if last is not None and last.request_id == seq.id and last.finish is None:
+            self.outbox[-1] = Output(
+                seq.id, last.tokens, finish, last.cached_tokens, last.logprobs, last.prompt_logprobs
+            )
+        else:
+            self.outbox.append(Output(seq.id, (), finish, seq.cached_tokens))
