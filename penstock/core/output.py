@@ -82,3 +82,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     waiting_by_reason: dict[str, int]
     """Admission attempts that were blocked, by the resource that was short."""
     last_step_tokens: int = 0
+    step_tokens: int = 0
+    """Rows of all steps."""
+    step_sizes: tuple[int, ...] = ()
+    """Steps by size: entry i counts those of at most 2**i rows that entry i - 1 does not; the last, the rest."""

@@ -63,8 +63,7 @@ class Planner:
         self._ticket += 1
         plan, members = builder.build(self._ticket, s.slots.take_freed())
         s.in_flight.append((plan, members))
-        s.counters.steps += 1
-        s.counters.last_step_tokens = plan.shape.tokens
+        s.counters.step(plan.shape.tokens)
         return plan
 
     # -- the running -------------------------------------------------------------------------------

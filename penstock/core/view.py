@@ -70,4 +70,6 @@ def snapshot(s: SchedulerState) -> EngineStats:
         finished={reason.value: count for reason, count in c.finished.items()},
         waiting_by_reason=dict(c.blocked_by),
         last_step_tokens=c.last_step_tokens,
+        step_tokens=c.step_tokens,
+        step_sizes=tuple(c.step_sizes),
     )

@@ -19,6 +19,7 @@ ALIASED = frozenset(
         "prompt_tokens_cached",
         "generation_tokens",
         "num_preemptions",
+        "iteration_tokens_total",
         "request_success",
         "time_to_first_token_seconds",
         "inter_token_latency_seconds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _GAUGES = (
@@ -43,6 +43,10 @@ class EngineFigures(Protocol):
     @property
     def blocks_reclaimable(self) -> int: ...  # noqa: D102
     @property
+    def step_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def step_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
     def finished(self) -> dict[str, int]: ...  # noqa: D102
     @property
     def waiting_by_reason(self) -> dict[str, int]: ...  # noqa: D102
@@ -76,10 +80,24 @@ class EngineStatsCollector(Collector):
         used = stats.blocks_total - stats.blocks_free - stats.blocks_reclaimable
         share = used / stats.blocks_total if stats.blocks_total else 0.0
         yield self._gauge("kv_cache_usage_perc", "Share of KV blocks in use by sequences, 0 to 1", share)
+        yield self._step_sizes(stats)
         yield self._by(
             "num_admissions_blocked", "Blocked admission attempts", stats.waiting_by_reason, "reason"
         )
         yield self._by("engine_finished", "Terminal events of the engine", stats.finished, "finished_reason")
+
+    def _step_sizes(self, stats: EngineFigures) -> Metric:
+        buckets, count = [], 0
+        for i, steps in enumerate(stats.step_sizes):
+            count += steps
+            last = i == len(stats.step_sizes) - 1
+            buckets.append(("+Inf" if last else str(float(2**i)), float(count)))
+        sizes = HistogramMetricFamily(
+            self._prefix + "iteration_tokens_total", "Rows of each step", labels=["model_name"]
+        )
+        if buckets:
+            sizes.add_metric(self._label, buckets, stats.step_tokens)
+        return sizes
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         gauge = GaugeMetricFamily(self._prefix + name, text, labels=["model_name"])

@@ -168,4 +168,8 @@ def test_stats_add_up():
     assert c.submitted == 6 == sum(c.finished.values()) and c.generated_tokens == 48
     assert c.prompt_tokens == 72, "each prompt token counts once, however often it is computed again"
     computed = sum(p.shape.tokens for p in ex.plans)
+    figures = s.stats()
+    assert figures.step_tokens == computed and sum(figures.step_sizes) == figures.steps == len(ex.plans)
+    for i, steps in enumerate(figures.step_sizes[:-1]):
+        assert steps == sum(2**i // 2 < p.shape.tokens <= 2**i for p in ex.plans)
     assert c.preemptions > 0 and computed == c.prompt_tokens + c.recomputed_tokens + 48 - 6

@@ -25,6 +25,7 @@ STATS = SimpleNamespace(
     running=1, waiting=2, blocks_total=10, blocks_free=4, blocks_reclaimable=1, prefix_query_tokens=30,
     prefix_hit_tokens=12, prompt_tokens=9, generated_tokens=3, preemptions=1, recomputed_tokens=5, steps=4,
     submitted=2, finished={"stop": 1}, waiting_by_reason={"blocks": 2}, last_step_tokens=8,
+    step_tokens=40, step_sizes=(1, 0, 2, 1),
 )  # fmt: skip
 
 
@@ -83,6 +84,10 @@ def test_engine_figures_appear_at_scrape_and_only_then():
         assert value(values, f"{prefix}generation_tokens_total", **labels) == 3
         assert value(values, f"{prefix}num_preemptions_total", **labels) == 1
         assert value(values, f"{prefix}kv_cache_usage_perc", **labels) == pytest.approx(0.5)
+        sizes = {bound: value(values, f"{prefix}iteration_tokens_total_bucket", le=bound, **labels)
+                 for bound in ("1.0", "2.0", "4.0", "+Inf")}  # fmt: skip
+        assert sizes == {"1.0": 1, "2.0": 1, "4.0": 3, "+Inf": 4}
+        assert value(values, f"{prefix}iteration_tokens_total_sum", **labels) == 40
     assert value(values, "penstock:num_admissions_blocked_total", reason="blocks") == 2
 
 
