@@ -85,4 +85,4 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     step_tokens: int = 0
     """Rows of all steps."""
     step_sizes: tuple[int, ...] = ()
-    """Steps by size: entry i counts those of at most 2**i rows that entry i - 1 does not; the last, the rest."""
+    """Steps by size: entry i counts those of more than 2**(i-1) and at most 2**i rows; the last, the rest."""

@@ -7,7 +7,7 @@ from collections import Counter
 from penstock.core.output import FinishReason
 
 SIZE_CLASSES = 18
-"""Steps are counted by size: class i holds those of more than 2**(i-1) and at most 2**i rows; the last, the rest."""
+"""Classes that steps are counted in by size; see `EngineStats.step_sizes`."""
 
 
 class Counters:
