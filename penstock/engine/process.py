@@ -24,6 +24,7 @@ import zmq
 
 from penstock.engine.ipc import EnginePort
 from penstock.engine.serve import serve
+from penstock.observe.logs import setup_logging
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,10 @@ def child_main(address: str) -> None:
     # cut off the requests that it is draining.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(
-        level=os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)s [engine] %(name)s: %(message)s",
-    )
     context: zmq.Context[Any] = zmq.Context()
     port = EnginePort(context, address, watch=sys.stdin.fileno())
-    done = serve(port, on_built=_settle_memory)
+    setup_logging()
+    done = serve(port, lambda config: setup_logging(config.server.log_level), _settle_memory)
     context.term()  # delivers the last words
     logging.shutdown()
     sys.stdout.flush()

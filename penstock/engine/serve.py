@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable
 
+from penstock.config.settings import Config
 from penstock.core.errors import FieldError
 from penstock.engine.build import Built, find_builder
 from penstock.engine.ipc import EnginePort
@@ -16,11 +17,16 @@ from penstock.engine.messages import Boot, BootLine, Died, Ready, refusal_of
 log = logging.getLogger(__name__)
 
 
-def serve(port: EnginePort, on_built: Callable[[], None] = lambda: None) -> bool:
+def serve(
+    port: EnginePort,
+    on_boot: Callable[[Config], None] = lambda config: None,
+    on_built: Callable[[], None] = lambda: None,
+) -> bool:
     """Wait for `Boot`, build the engine, and serve until the end.
 
     Args:
         port: where the clients are; closed at the end.
+        on_boot: called with the settings before building.
         on_built: called between building and serving.
 
     Returns:
@@ -35,6 +41,7 @@ def serve(port: EnginePort, on_built: Callable[[], None] = lambda: None) -> bool
         owner, boot = received
         if not isinstance(boot, Boot):
             raise TypeError(f"expected a boot message first, got {type(boot).__name__}")
+        on_boot(boot.config)
         built = find_builder(boot.build)(boot.config, lambda text: port.send(owner, BootLine(text)))
         on_built()
         port.send(owner, Ready(built.info))
