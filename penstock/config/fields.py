@@ -81,8 +81,6 @@ class Field:
             ConfigError: it does not fit; the message says what is expected and how to set it.
         """
         try:
-            if isinstance(value, bool) and self.base in (int, float):
-                raise msgspec.ValidationError
             return msgspec.convert(value, self.annotation, strict=not text)
         except msgspec.ValidationError:
             message = f"expected {self.expected}, got {value!r}; set it with {self.flag}"

@@ -36,6 +36,9 @@ def test_one_knob_leaves_the_others_draws_alone():
     faster = build_workload(replace(spec, rate=10.0))
     assert [item.prompt for item in faster] == [item.prompt for item in base]
     assert [item.due * 10 for item in faster] == pytest.approx([item.due for item in base])
+    other = build_workload(replace(spec, input_len="lognormal:20:1"))
+    assert [item.due for item in other] == [item.due for item in base]
+    assert [item.output_tokens for item in other] == [item.output_tokens for item in base]
     longer = build_workload(replace(spec, output_len="uniform:2:400"))
     assert [item.prompt for item in longer] == [item.prompt for item in base]
     assert [item.due for item in longer] == [item.due for item in base]
