@@ -68,9 +68,9 @@ CHAT = Recipe(
     name="penstock-chat",
     shape=Shape(256, 6, 4, 2, 64, 640, 3072, 2048),
     stages=(
-        Stage(16, 256, 2600, 2.0e-3, 6.0e-4),
-        Stage(8, 512, 1900, 8.0e-4, 5.0e-5),
-        Stage(2, 2048, 200, 1.0e-4, 1.0e-5, turns=16),
+        Stage(16, 256, 2356, 2.0e-3, 6.0e-4),
+        Stage(8, 512, 1500, 8.0e-4, 5.0e-5),
+        Stage(2, 2048, 60, 1.0e-4, 1.0e-5, turns=16),
     ),
 )
 """The bundled default: about five million parameters, an hour or so on one core."""

@@ -101,8 +101,7 @@ def _sample(rng: random.Random) -> list[Turn]:
         return [
             Turn("copying", user, answer, key=f"times {word} {count}", expect={"text": answer}, verbatim=True)
         ]
-    if roll < 0.28:
-        word = word if rng.random() < 0.6 else pseudo(rng)
+    if roll < 0.22:
         answer = "-".join(word.upper())
         user = spin(rng, rng.choice(_SPELL), w=word)
         return [Turn("copying", user, answer, key=f"spell {word}", expect={"text": answer}, verbatim=True)]

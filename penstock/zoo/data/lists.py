@@ -76,8 +76,9 @@ def _sample(rng: random.Random) -> list[Turn]:
         user = user.replace(" different", "") if count == 1 else user
     if roll > 0.92 and count > 1:
         user = user.rstrip(".!?") + spin(
-            rng, "{ in one line|, separated by commas| on one line|, with commas}"
+            rng, "{_in one line|, separated by commas|_on one line|, with commas}"
         )
+        user = user.replace("_", " ")
         return [_turn(user, ", ".join(map(capital, items)) + ".", theme, count, "comma")]
     turns = [_turn(user, _numbered(items), theme, count, style)]
     extra = rng.randint(1, 4)

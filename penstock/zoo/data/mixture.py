@@ -32,15 +32,15 @@ Message = dict[str, str]
 """One chat message in the OpenAI form: role and content."""
 
 CHAT_WEIGHTS: dict[str, float] = {
-    "smalltalk": 3.4, "glossary": 2.6, "lists": 2.2, "stories": 1.2, "arithmetic": 3.2, "copying": 3.2,
-    "counting": 2.4, "facts": 2.2, "yesno": 2.0, "refusals": 1.8, "memory": 1.8,
+    "smalltalk": 3.0, "glossary": 2.2, "lists": 2.2, "stories": 1.0, "arithmetic": 6.0, "copying": 3.5,
+    "counting": 2.4, "facts": 2.0, "yesno": 5.0, "refusals": 1.8, "memory": 1.4,
 }  # fmt: skip
 """How often each skill is drawn for the chat model; tone has its own share."""
 
 _LENGTHS = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 7)
 _BETWEEN = ("smalltalk", "glossary", "facts", "yesno", "lists", "arithmetic", "copying")
 _IGNORANT = {*smalltalk.INTENTS["unnamed"]["answers"], *smalltalk.INTENTS["private"]["answers"]}
-_TONE, _NAMED, _SYSTEM = 0.10, 0.15, 0.42
+_TONE, _NAMED, _SYSTEM = 0.08, 0.12, 0.40
 
 
 @dataclass(frozen=True, slots=True)
