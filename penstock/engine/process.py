@@ -95,7 +95,7 @@ class ProcessHandle:
         try:
             await asyncio.wait_for(self._ended.wait(), grace)
         except TimeoutError:
-            log.warning("the engine process %d did not end within %.1f s; killing it", self.pid, grace)
+            log.info("the engine process %d did not end within %.1f s; killing it", self.pid, grace)
             self._process.kill()
             await self._ended.wait()
         if self._process.stdin is not None:

@@ -49,7 +49,8 @@ def serve(
         return True
     except Exception as error:
         words = last_words(error)
-        log.error("the engine failed: %s\n%s", words.cause, words.traceback)
+        if words.refusal is None:  # a user's mistake is the API side's to tell, once
+            log.error("the engine failed: %s\n%s", words.cause, words.traceback)
         port.send(owner, words)
         return False
     finally:

@@ -30,9 +30,15 @@ def load_tokenizer(config: Config) -> Tokenizer:
     """
     model = config.model
     try:
-        name = model.tokenizer or model_name(config)
+        folder = Path(model_name(config)).expanduser()
     except FileNotFoundError as error:
         raise ConfigError("model.model", str(error)) from error
+    # The engine finds these too, but later than a missing tokenizer is found here: name the true fault.
+    if not folder.is_dir() and (model.model.startswith((".", "/", "~")) or model.model.count("/") != 1):
+        raise ConfigError("model.model", f"no folder {model.model!r} (a hub name looks like owner/name)")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ConfigError("model.model", f"{folder} holds no config.json")
+    name = model.tokenizer or str(folder if folder.is_dir() else model.model)
     return Tokenizer.load(name, revision=model.revision, chat_template=model.chat_template)
 
 

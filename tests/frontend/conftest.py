@@ -19,4 +19,5 @@ def model_folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("model")
     fast().save_pretrained(folder)
+    (folder / "config.json").write_text("{}")
     return folder

@@ -300,7 +300,14 @@ async def test_a_poisoned_request_errors_alone(model_folder):
 
 
 async def test_failed_starts_say_why(tmp_path, model_folder):
-    with pytest.raises(ConfigError, match=r"model.tokenizer"):
+    with pytest.raises(ConfigError, match=r"model.model: .* holds no config.json"):
+        async with running(tmp_path, inproc=False):
+            pass
+    with pytest.raises(ConfigError, match=r"model.model: no folder"):
+        async with running(tmp_path / "nowhere", inproc=False):
+            pass
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"model.tokenizer: expected a tokenizer"):
         async with running(tmp_path, inproc=False):
             pass
     with pytest.raises(ConfigError, match="needs at least 123 bytes"):
