@@ -12,7 +12,7 @@ import torch
 from penstock.core.errors import ConfigError
 from penstock.models.spec import MlpSpec, ModelSpec
 from penstock.runtime.host import Available, resident_bytes
-from penstock.runtime.sampler.choose import BLOCK
+from penstock.runtime.sampler.knobs import BLOCK
 from penstock.runtime.sampler.prompts import PROMPT_BLOCK_BYTES
 
 GIB = 2**30

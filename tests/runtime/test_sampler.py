@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.core.plan import SlotInit
 from penstock.core.request import SamplingParams
-from penstock.runtime.sampler import choose as choose_module
+from penstock.runtime.sampler import knobs, restrict
 from penstock.runtime.sampler.sampler import FAULTS, Sampler
 from penstock.runtime.slots import SlotTable
 from tests.runtime import oracle
@@ -110,20 +110,36 @@ def test_tokens_equal_the_naive_sampler(feature):
     check()
 
 
-@pytest.mark.parametrize("looks", [(2, 5), (1,), (3, 4, 20), ()])
-def test_how_many_tokens_are_looked_at_first_does_not_matter(looks, monkeypatch):
-    """Ties at the edge of what was looked at must lead to a wider look, not to another result."""
-    monkeypatch.setattr(choose_module, "_LOOK_CPU", looks)
-    monkeypatch.setitem(choose_module.BLOCK, "cpu", 2 * VOCAB)
+EDGES = {**FIELDS["top_k"], **FIELDS["top_p"], **FIELDS["min_p"], **FIELDS["allowed_token_ids"]}
+EDGES["temperature"] = WARM
+
+
+@pytest.mark.parametrize("look", [1, 2, 3, 7, VOCAB - 1, VOCAB])
+def test_the_ways_to_settle_a_row_agree(look, monkeypatch):
+    """Ties at the edge of what was looked at must lead to the slower way, not to another result."""
+    monkeypatch.setattr(restrict, "SORTED_WHOLE", 0)
+    monkeypatch.setattr(restrict, "LOOK", look)
+    monkeypatch.setitem(knobs.BLOCK, "cpu", 2 * VOCAB)
 
     @settings(max_examples=150, deadline=None)
-    @given(st.lists(row({**FIELDS["top_k"], **FIELDS["top_p"], **FIELDS["min_p"]}), min_size=1, max_size=5))
+    @given(st.lists(row(EDGES), min_size=1, max_size=5))
     def check(rows):
         wants = [oracle.choose(*r, EOS) for r in rows]
         assume(all(close > 1e-9 for _, close in wants))
         assert sample(rows).tokens_R.tolist() == [want for want, _ in wants]
 
     check()
+
+
+@settings(max_examples=200, deadline=None)
+@given(row(EDGES))
+def test_the_slow_way_is_right_by_itself(one):
+    want, close = oracle.choose(*one, EOS)
+    assume(close > 1e-9)
+    logits = torch.tensor(oracle.adjusted(*one, EOS))
+    sampling = table_of([one]).sampling
+    gathered = knobs.Knobs.gather(sampling, np.array([0]), np.array([len(one[1])]))
+    assert restrict._choose_alone(logits, gathered) == want
 
 
 @settings(max_examples=100, deadline=None)

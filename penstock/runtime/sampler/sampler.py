@@ -18,7 +18,8 @@ from torch import Tensor
 
 from penstock.core.plan import TokenLogprobs
 from penstock.runtime.sampler.adjust import adjust
-from penstock.runtime.sampler.choose import Knobs, argmax, choose
+from penstock.runtime.sampler.choose import choose
+from penstock.runtime.sampler.knobs import Knobs, argmax
 from penstock.runtime.sampler.logprobs import score
 from penstock.runtime.sampler.params import Ints, Uses
 from penstock.runtime.slots import SlotTable
