@@ -146,7 +146,9 @@ def compile_attention(
     Raises:
         ConfigError: a rule or every backend refused; the message says why.
     """
-    codec, selector, planner = codec or RawCodec(), selector or ReadAll(), planner or AllRows()
+    codec = codec or RawCodec()
+    selector = selector or ReadAll()
+    planner = planner or AllRows()
     device = torch.device(device)
     choice = _Choice(tuple(layers), planner, codec, selector, batch_invariant)
     for rule in RULES:

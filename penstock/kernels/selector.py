@@ -10,12 +10,14 @@ from penstock.kernels.attention.base import AttnPlan
 from penstock.kernels.layer_spec import LayerSpec
 from penstock.kernels.partial import Partial
 
+Kind = Literal["none", "drop", "pick"]
+
 
 class Selector(Protocol):
     """Narrows what is read. It sees the queries before, and the fragment after, each attention."""
 
     name: str
-    kind: Literal["none", "drop", "pick"]
+    kind: Kind
     """``drop`` frees for good, ``pick`` chooses per step, ``none`` does neither."""
 
     def pick(self, layer: LayerSpec, q_NHD: Tensor, plan: AttnPlan) -> AttnPlan:
@@ -35,7 +37,7 @@ class ReadAll:
     """Read everything that the layer's mask shows."""
 
     name = "all"
-    kind: Literal["none"] = "none"
+    kind: Kind = "none"
 
     def pick(self, layer: LayerSpec, q_NHD: Tensor, plan: AttnPlan) -> AttnPlan:
         """See `Selector.pick`."""

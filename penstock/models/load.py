@@ -117,11 +117,14 @@ def weights_identity(folder: Path) -> str:
 
 
 def _context(spec: ModelSpec, max_model_len: int) -> int:
-    if max_model_len <= spec.max_position:
-        return max_model_len or spec.max_position
     if any(rope.kind == "dynamic" for rope in spec.ropes):
-        return max_model_len
-    raise ConfigError("model.max_model_len", f"the model takes at most {spec.max_position} tokens")
+        return max_model_len or spec.max_position
+    # Configs with YaRN state the length of pre-training or the stretched one.
+    stretched = [int(rope.factor * rope.original_max) for rope in spec.ropes if rope.kind == "yarn"]
+    most = max(spec.max_position, *stretched, 0)
+    if max_model_len > most:
+        raise ConfigError("model.max_model_len", f"the model takes at most {most} tokens")
+    return max_model_len or spec.max_position
 
 
 def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
@@ -174,6 +177,8 @@ def load_model(
     context = _context(spec, max_model_len)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("model.device", f"{device} was asked for, and torch finds no CUDA device")
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError("model.dtype", f"expected auto, {', '.join(DTYPES)}, got {dtype!r}")
     torch_dtype = spec.dtype if dtype == "auto" else DTYPES[dtype]

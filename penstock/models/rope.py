@@ -39,8 +39,9 @@ def inverse_frequencies(rope: RopeSpec, context: int) -> Tensor:
     if rope.kind == "dynamic":
         # NTK-aware interpolation: stretch the base so that the longest context fits (Peng et al., 2023).
         stretch = rope.factor * max(context, rope.max_position) / rope.max_position - (rope.factor - 1)
-        return 1.0 / ((rope.theta * stretch ** (rope.dim / (rope.dim - 2))) ** exponent_R)
-    plain_R = 1.0 / (rope.theta**exponent_R)
+        base = rope.theta * stretch ** (rope.dim / (rope.dim - 2))
+        return torch.reciprocal(base**exponent_R)
+    plain_R: Tensor = 1.0 / (rope.theta**exponent_R)
     if rope.kind == "default":
         return plain_R
     if rope.kind == "linear":

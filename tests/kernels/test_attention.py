@@ -126,3 +126,30 @@ def test_registry_gives_reasons(monkeypatch):
         choose_backend("auto", need)
     with pytest.raises(ConfigError, match=r"expected one of torch, .*, got 'flash'"):
         backend_class("flash")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_invariant_backend_does_not_see_chunks_or_company(threads):
+    """Bit for bit, also where three threads cut the elementwise work at odd places."""
+    backend, page = InvariantAttention(), 8
+    torch.set_num_threads(threads)
+    try:
+        for layer in LAYERS.values():
+            case = make_case(layer, [(1, 30), (150, 150), (5, 90)], page, seed=7)
+            whole = backend.attend(case.q_NHD, case.kv, layer, backend.plan(case.rows, page))
+            start = 0
+            for n in (7, 1, 64, 78):
+                rows = dataclasses.replace(
+                    case.rows,
+                    positions_N=torch.arange(start, start + n),
+                    block_table_SB=case.rows.block_table_SB[1:2],
+                    q_lens=[n],
+                    kv_lens=[start + n],
+                )
+                mine = slice(1 + start, 1 + start + n)
+                part = backend.attend(case.q_NHD[mine], case.kv, layer, backend.plan(rows, page))
+                assert torch.equal(part.out_NHD, whole.out_NHD[mine])
+                assert torch.equal(part.lse_NH, whole.lse_NH[mine])
+                start += n
+    finally:
+        torch.set_num_threads(1)

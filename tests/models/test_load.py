@@ -180,6 +180,16 @@ def test_bad_options(folder):
     _refused("model.load_format: expected auto", model=folder, load_format="gguf")
     _refused("model.max_model_len: the model takes at most 512", model=folder, max_model_len=513)
     assert load_model(str(folder), max_model_len=100).context == 100
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 512}
+    _edit(folder, rope_parameters=yarn)
+    assert load_model(str(folder)).context == 512
+    assert load_model(str(folder), max_model_len=2048).context == 2048
+    _refused("model.max_model_len: the model takes at most 2048", model=folder, max_model_len=2049)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_no_cuda(folder):
+    _refused("model.device: cuda was asked for", model=folder, device="cuda")
 
 
 def test_no_weights(folder):

@@ -19,8 +19,10 @@ from penstock.models.spec import BlockSpec, MlpSpec, ModelSpec, NormSpec, RopeSp
 class Adapter(Protocol):
     """Reads one family of Hugging Face configs and checkpoints."""
 
-    prefixes: tuple[str, ...]
-    """See `penstock.models.checkpoint.Checkpoint`."""
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """See `penstock.models.checkpoint.Checkpoint`."""
+        ...
 
     def spec(self, config: Any) -> ModelSpec:
         """Return the decoder that a transformers config describes.
@@ -68,7 +70,7 @@ def dtype_of(config: Any) -> torch.dtype:
     """Return the checkpoint's dtype as the config states it; float32 if it does not."""
     value = get(config, "dtype") or get(config, "torch_dtype", torch.float32)
     found = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
-    if found not in (torch.float32, torch.bfloat16, torch.float16):
+    if not isinstance(found, torch.dtype) or found not in (torch.float32, torch.bfloat16, torch.float16):
         raise ConfigError("config.dtype", f"expected float32, bfloat16 or float16, got {value!r}")
     return found
 

@@ -122,10 +122,10 @@ def _moe_params(
     if moe.shared_width:
         shared = moe.shared_width
         rows = tuple((f"{at}mlp.shared_expert.{name}.weight", shared) for name in ("gate_proj", "up_proj"))
-        down = whole(f"{at}mlp.shared_expert.down_proj.weight")
+        shared_down = whole(f"{at}mlp.shared_expert.down_proj.weight")
         params += [
             Param(f"{i}.shared_up", (2 * shared, hidden), (stacked(*rows),)),
-            Param(f"{i}.shared_down", (hidden, shared), down),
+            Param(f"{i}.shared_down", (hidden, shared), shared_down),
             Param(f"{i}.shared_gate", (1, hidden), whole(f"{at}mlp.shared_expert_gate.weight")),
         ]
     return params
