@@ -127,6 +127,14 @@ def _context(spec: ModelSpec, max_model_len: int) -> int:
     return max_model_len or spec.max_position
 
 
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("model.device", f"{device} was asked for, and torch finds no CUDA device")
+    return device
+
+
 def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
     """Sort ``<layer>.<slot>`` names into blocks."""
     blocks: list[dict[str, Tensor]] = [{} for _ in spec.blocks]
@@ -174,11 +182,7 @@ def load_model(
     """
     folder = resolve_folder(model, revision, weights=load_format != "dummy")
     spec = read_spec(folder)
-    context = _context(spec, max_model_len)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("model.device", f"{device} was asked for, and torch finds no CUDA device")
+    context, device = _context(spec, max_model_len), _device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError("model.dtype", f"expected auto, {', '.join(DTYPES)}, got {dtype!r}")
     torch_dtype = spec.dtype if dtype == "auto" else DTYPES[dtype]
