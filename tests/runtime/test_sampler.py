@@ -111,7 +111,11 @@ def test_tokens_equal_the_naive_sampler(feature):
 
 
 EDGES = {**FIELDS["top_k"], **FIELDS["top_p"], **FIELDS["min_p"], **FIELDS["allowed_token_ids"]}
-EDGES["temperature"] = WARM
+EDGES["allowed_token_ids"] = st.none() | EDGES["allowed_token_ids"]  # with a list, few tokens are alive
+EDGES["temperature"] = st.sampled_from([0.7, 2.0, 8.0])
+EDGES["top_p"] = st.just(1.0) | st.floats(0.01, 1.0)
+EDGES["min_p"] = st.just(0.0) | st.floats(0.0, 1.0)
+EDGES["top_k"] = st.sampled_from([0, 1, 2, 3, 4, 5, 8, 16, VOCAB + 1])
 
 
 @pytest.mark.parametrize("look", [1, 2, 3, 7, VOCAB - 1, VOCAB])
