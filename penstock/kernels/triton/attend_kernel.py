@@ -42,7 +42,7 @@ def _softcap(score_MK, CAP: tl.constexpr):
 
 
 @triton.jit
-def _key_range(position_M, live_M, kv_len, TILE_K: tl.constexpr, WINDOW: tl.constexpr):
+def _key_range(position_M, live_M, kv_len, share, TILE_K: tl.constexpr, WINDOW: tl.constexpr):
     """Return the keys [low, high) that some row of the tile sees, and this split's key tiles [begin, end).
 
     Tiles are aligned to absolute positions, so that a key falls at the same place of the same tile whatever
@@ -55,9 +55,11 @@ def _key_range(position_M, live_M, kv_len, TILE_K: tl.constexpr, WINDOW: tl.cons
         low = tl.minimum(tl.maximum(first - WINDOW + 1, 0), high)
     tile_low = low // TILE_K
     tile_high = tl.cdiv(high, TILE_K)
-    share = tl.cdiv(tile_high - tile_low, tl.num_programs(2))
-    begin = tile_low + tl.program_id(2) * share
-    return low, high, begin, tl.minimum(begin + share, tile_high)
+    begin = tile_low + tl.program_id(2) * (share // TILE_K)
+    # The last split takes all that is left, so that no share can be too small.
+    final = tl.program_id(2) == tl.num_programs(2) - 1
+    end = tl.where(final, tile_high, tl.minimum(begin + share // TILE_K, tile_high))
+    return low, high, begin, end
 
 
 # fmt: off
@@ -121,22 +123,22 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
                   scale, q_row, kv_block, scale_block, table_row, out_rows,
                   GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, D_PAD: tl.constexpr, PAGE: tl.constexpr,
                   BLOCK_M: tl.constexpr, TILE_K: tl.constexpr, WINDOW: tl.constexpr, CAP: tl.constexpr,
-                  INT8: tl.constexpr, SPLIT: tl.constexpr, UPCAST: tl.constexpr):
+                  INT8: tl.constexpr, ROWS: tl.constexpr, UPCAST: tl.constexpr):
     # fmt: on
     """Attend one (tile, KV head, split). Grid: (tiles, kv_heads, splits).
 
-    ``tile_ptr`` holds four int32 per tile: sequence (row of the block table), first row, rows, context
-    length.
-    ``out`` and ``lse`` are ``[splits, out_rows, heads(, head_dim)]``, contiguous; the out row is the row, or
-    with SPLIT ``tile * (BLOCK_M // GROUP) + row in tile``. WINDOW = 0 and CAP = 0 mean none. A key sits at
-    ``block * kv_block + (kv_head * PAGE + offset) * HEAD_DIM``, its scales alike. Strides are in elements.
+    ``tile_ptr`` holds five int32 per tile: sequence (row of the block table), first row, rows, context
+    length, keys of a split. ``out`` and ``lse`` are ``[splits, out_rows, heads(, head_dim)]``, contiguous;
+    the out row is the row, or with ROWS > 0 ``tile * ROWS + row in tile``. WINDOW = 0, CAP = 0: none. A key
+    sits at ``block * kv_block + (kv_head * PAGE + offset) * HEAD_DIM``, its scales alike. Strides: elements.
     """
     tile = tl.program_id(0)
     kv_head = tl.program_id(1).to(tl.int64)
-    sequence = tl.load(tile_ptr + tile * 4).to(tl.int64)
-    first_row = tl.load(tile_ptr + tile * 4 + 1)
-    rows = tl.load(tile_ptr + tile * 4 + 2)
-    kv_len = tl.load(tile_ptr + tile * 4 + 3)
+    sequence = tl.load(tile_ptr + tile * 5).to(tl.int64)
+    first_row = tl.load(tile_ptr + tile * 5 + 1)
+    rows = tl.load(tile_ptr + tile * 5 + 2)
+    kv_len = tl.load(tile_ptr + tile * 5 + 3)
+    share = tl.load(tile_ptr + tile * 5 + 4)
     m_M = tl.arange(0, BLOCK_M)
     d_D = tl.arange(0, D_PAD)
     k_K = tl.arange(0, TILE_K)
@@ -147,7 +149,7 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
     position_M = tl.load(position_ptr + row_M, mask=live_M, other=0).to(tl.int32)
     q_MD = tl.load(q_ptr + (row_M * q_row + head_M * HEAD_DIM)[:, None] + d_D[None, :], mask=live_MD, other=0)
 
-    low, high, begin, end = _key_range(position_M, live_M, kv_len, TILE_K, WINDOW)
+    low, high, begin, end = _key_range(position_M, live_M, kv_len, share, TILE_K, WINDOW)
     top_M = tl.full([BLOCK_M], float("-inf"), tl.float32)
     sum_M = tl.zeros([BLOCK_M], tl.float32)
     acc_MD = tl.zeros([BLOCK_M, D_PAD], tl.float32)
@@ -166,8 +168,8 @@ def attend_kernel(q_ptr, k_ptr, v_ptr, ks_ptr, vs_ptr, table_ptr, position_ptr, 
     some_M = sum_M > 0
     safe_M = tl.where(some_M, sum_M, 1.0)
     lse_M = tl.where(some_M, (top_M + tl.log2(safe_M)) * LN2, float("-inf"))
-    if SPLIT:
-        row_M = (tile * (BLOCK_M // GROUP) + m_M // GROUP).to(tl.int64)
+    if ROWS > 0:
+        row_M = (tile * ROWS + m_M // GROUP).to(tl.int64)
     at_M = (tl.program_id(2).to(tl.int64) * out_rows + row_M) * (tl.num_programs(1) * GROUP) + head_M
     tl.store(lse_ptr + at_M, lse_M, mask=live_M)
     out_MD = (acc_MD / safe_M[:, None]).to(out_ptr.dtype.element_ty)
@@ -188,8 +190,8 @@ def merge_kernel(part_ptr, part_lse_ptr, tile_ptr, out_ptr, lse_ptr, splits, par
     heads = tl.num_programs(1)
     tile = part_row // ROWS
     in_tile = part_row % ROWS
-    live = in_tile < tl.load(tile_ptr + tile * 4 + 2)
-    row = tl.load(tile_ptr + tile * 4 + 1) + in_tile
+    live = in_tile < tl.load(tile_ptr + tile * 5 + 2)
+    row = tl.load(tile_ptr + tile * 5 + 1) + in_tile
     s_S = tl.arange(0, S_PAD)
     d_D = tl.arange(0, D_PAD)
     in_D = d_D < tl.where(live, HEAD_DIM, 0)

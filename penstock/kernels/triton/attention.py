@@ -11,7 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-from penstock.kernels.attention.base import AttnNeed, LayerKV
+from penstock.kernels.attention.base import AttnNeed, AttnPlan, LayerKV
 from penstock.kernels.layer_spec import LayerSpec
 from penstock.kernels.partial import Partial, empty_partial
 from penstock.kernels.rows import StepRows
@@ -19,14 +19,14 @@ from penstock.kernels.triton.launch import INTERPRETED, run_launch, write_kv
 from penstock.kernels.triton.plan import (
     LONG_M,
     SHORT_M,
+    Geometry,
     Launch,
+    Splitter,
     StaticRows,
     TritonPlan,
-    cut_tiles,
-    pick_splits,
-    static_tiles,
+    launch_of,
+    static_launch,
     stored_sequences,
-    to_device,
 )
 
 MAX_HEAD_DIM = 256
@@ -83,8 +83,9 @@ class TritonAttention:
         covered = rows.padded_from is None and sum(rows.q_lens) == rows.tokens_N.shape[0]
         return TritonPlan(rows=rows, page_size=page_size, launches={}, covered=covered)
 
-    def replan(self, plan: TritonPlan, rows: StepRows) -> None:
+    def replan(self, plan: AttnPlan, rows: StepRows) -> None:
         """Forget the old tiles and take over ``rows``; see `ReplannableBackend`."""
+        assert isinstance(plan, TritonPlan)
         fresh = self.plan(rows, plan.page_size)
         plan.rows, plan.launches, plan.covered = rows, fresh.launches, fresh.covered
 
@@ -92,13 +93,13 @@ class TritonAttention:
         """Store rows as the codec would, in one launch instead of a dozen; see `launch.write_kv`."""
         write_kv(kv.planes, slots_N, k_NGD, v_NGD)
 
-    def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: TritonPlan) -> Partial:
+    def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: AttnPlan) -> Partial:
         """See `AttentionBackend.attend`."""
-        group = layer.heads // layer.kv_heads
-        launches = plan.launches.get((group, layer.kv_heads))
+        assert isinstance(plan, TritonPlan)
+        geometry = Geometry.of(layer)
+        launches = plan.launches.get(geometry)
         if launches is None:
-            launches = self._launches(plan, group, layer.kv_heads, q_NHD.device)
-            plan.launches[group, layer.kv_heads] = launches
+            launches = plan.launches[geometry] = self._launches(plan, geometry, q_NHD.device)
         if q_NHD.stride(2) != 1 or q_NHD.stride(1) != layer.head_dim:
             q_NHD = q_NHD.contiguous()
         if plan.covered:
@@ -107,46 +108,26 @@ class TritonAttention:
                 torch.empty(q_NHD.shape[:2], dtype=torch.float32, device=q_NHD.device),
             )
         else:
-            blank = empty_partial(*q_NHD.shape, device=q_NHD.device)
+            rows, heads, head_dim = q_NHD.shape
+            blank = empty_partial(rows, heads, head_dim, q_NHD.device)
             out = Partial(blank.out_NHD.to(q_NHD.dtype), blank.lse_NH)
         for launch in launches:
             run_launch(launch, q_NHD, kv, layer, plan, out)
         return out
 
-    def _launches(
-        self, plan: TritonPlan, group: int, kv_heads: int, device: torch.device
-    ) -> tuple[Launch, ...]:
-        short_m = max(SHORT_M, triton.next_power_of_2(group))
+    def _launches(self, plan: TritonPlan, geometry: Geometry, device: torch.device) -> tuple[Launch, ...]:
+        splitter = Splitter(_processors(device), self._splits)
+        short_m = max(SHORT_M, triton.next_power_of_2(geometry.group))
         if isinstance(plan.rows, StaticRows):
-            keys = max(plan.rows.kv_lens)
-            tiles_T4 = static_tiles(plan.rows)
-            return (Launch(tiles_T4, short_m, self._pick_splits(len(tiles_T4) * kv_heads, keys, device)),)
+            return (static_launch(plan.rows, short_m, geometry, splitter),)
         sequences = stored_sequences(plan.rows)
-        short = [s for s in sequences if s[2] * group <= short_m]
-        long = [s for s in sequences if s[2] * group > short_m]
+        short = [s for s in sequences if s[2] * geometry.group <= short_m]
+        long = [s for s in sequences if s[2] * geometry.group > short_m]
         return tuple(
-            self._launch(part, block_m, group, kv_heads, device)
+            launch_of(part, block_m, geometry, splitter, device)
             for part, block_m in ((short, short_m), (long, max(self._long_m, short_m)))
             if part
         )
-
-    def _launch(
-        self,
-        sequences: list[tuple[int, int, int, int]],
-        block_m: int,
-        group: int,
-        kv_heads: int,
-        device: torch.device,
-    ) -> Launch:
-        tiles, keys = cut_tiles(sequences, block_m // group)
-        return Launch(
-            to_device(tiles, device), block_m, self._pick_splits(len(tiles) * kv_heads, keys, device)
-        )
-
-    def _pick_splits(self, programs: int, keys: int, device: torch.device) -> int:
-        if self._splits is not None:
-            return self._splits
-        return pick_splits(programs, keys, _processors(device))
 
 
 class TritonInvariantAttention(TritonAttention):
@@ -161,11 +142,10 @@ class TritonInvariantAttention(TritonAttention):
     def __init__(self) -> None:
         super().__init__(splits=1)
 
-    def _launches(
-        self, plan: TritonPlan, group: int, kv_heads: int, device: torch.device
-    ) -> tuple[Launch, ...]:
-        block_m = max(self._long_m, triton.next_power_of_2(group))
+    def _launches(self, plan: TritonPlan, geometry: Geometry, device: torch.device) -> tuple[Launch, ...]:
+        splitter = Splitter(0, fixed=1)
+        block_m = max(self._long_m, triton.next_power_of_2(geometry.group))
         if isinstance(plan.rows, StaticRows):
-            return (Launch(static_tiles(plan.rows), block_m, 1),)
+            return (static_launch(plan.rows, block_m, geometry, splitter),)
         sequences = stored_sequences(plan.rows)
-        return (self._launch(sequences, block_m, group, kv_heads, device),) if sequences else ()
+        return (launch_of(sequences, block_m, geometry, splitter, device),) if sequences else ()

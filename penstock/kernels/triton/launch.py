@@ -63,9 +63,9 @@ def run_launch(
     k, v = paged(kv.planes["k"], "k", layer.head_dim), paged(kv.planes["v"], "v", layer.head_dim)
     int8 = k.dtype == torch.int8
     ks, vs = (kv.planes["k_scale"], kv.planes["v_scale"]) if int8 else (k, v)
-    tiles, rows_per_tile = launch.tiles_T4.shape[0], launch.block_m // group
+    tiles = launch.tiles_T5.shape[0]
     split = launch.splits > 1
-    out_rows = tiles * rows_per_tile if split else q_NHD.shape[0]
+    out_rows = tiles * launch.rows_per_tile if split else q_NHD.shape[0]
     part = out
     if split:
         shape = (launch.splits, out_rows, layer.heads)
@@ -75,7 +75,7 @@ def run_launch(
         )
     table_SB = plan.rows.block_table_SB
     attend_kernel[(tiles, layer.kv_heads, launch.splits)](
-        *(q_NHD, k, v, ks, vs, table_SB, plan.rows.positions_N, launch.tiles_T4, *part),
+        *(q_NHD, k, v, ks, vs, table_SB, plan.rows.positions_N, launch.tiles_T5, *part),
         *(layer.scale, q_NHD.stride(0), k.stride(0), ks.stride(0), table_SB.stride(0), out_rows),
         GROUP=group,
         HEAD_DIM=layer.head_dim,
@@ -86,17 +86,17 @@ def run_launch(
         WINDOW=layer.window or 0,
         CAP=layer.softcap or 0.0,
         INT8=int8,
-        SPLIT=split,
+        ROWS=launch.rows_per_tile if split else 0,
         UPCAST=INTERPRETED,
         num_warps=sizes.num_warps,
         num_stages=sizes.num_stages,
     )
     if split:
         merge_kernel[(out_rows, layer.heads)](
-            *(*part, launch.tiles_T4, *out, launch.splits, out_rows),
+            *(*part, launch.tiles_T5, *out, launch.splits, out_rows),
             HEAD_DIM=layer.head_dim,
             D_PAD=sizes.d_pad,
-            ROWS=rows_per_tile,
+            ROWS=launch.rows_per_tile,
             S_PAD=triton.next_power_of_2(launch.splits),
         )
 
