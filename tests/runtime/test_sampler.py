@@ -185,6 +185,16 @@ def test_a_row_is_the_same_alone_and_among_others_at_a_real_vocabulary():
         assert alone.logprobs()[0] == scores[r]
 
 
+def test_equals_of_the_kth_that_were_not_looked_at_count_in_the_nucleus(monkeypatch):
+    monkeypatch.setattr(restrict, "SORTED_WHOLE", 0)
+    monkeypatch.setattr(restrict, "LOOK", 2)
+    logits = [3.0] + [2.0] * (VOCAB - 1)
+    rows = [
+        (logits, [0], 1, SamplingParams(temperature=5.0, top_k=2, top_p=0.1, seed=seed)) for seed in range(50)
+    ]
+    assert len(set(sample(rows).tokens_R.tolist())) > 5
+
+
 def test_top_p_and_top_k_keep_all_equals_at_the_edge():
     counts = set()
     for seed in range(200):
