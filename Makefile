@@ -22,7 +22,7 @@ env:  ## create .venv and install penstock with its development tools; does noth
 	@$(PYTHON) tools/bootstrap.py $(VENV)
 
 serve: env  ## start the OpenAI-compatible server on the bundled chat model  [MODEL HOST PORT ARGS]
-	@$(BIN)/penstock serve $(if $(MODEL),"$(MODEL)") --host "$(HOST)" --port "$(PORT)" $(ARGS)
+	@exec $(BIN)/penstock serve $(if $(MODEL),"$(MODEL)") --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
 test: lint  ## lint, then the whole test suite  [WORKERS ARGS]
 	@$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
