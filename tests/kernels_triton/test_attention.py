@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton")
 
-from penstock.kernels.attention.base import AttentionBackend, AttnNeed, ReplannableBackend
+from penstock.kernels.attention.base import AttentionBackend, AttnNeed, WritingBackend
 from penstock.kernels.layer_spec import LayerSpec
 from penstock.kernels.partial import Partial, merge
 from penstock.kernels.rows import StepRows
@@ -172,16 +172,6 @@ def test_static_decode_reads_lengths_from_the_device(splits, window):
     check(Partial(part.out_NHD[:3], part.lse_NH[:3]), case)
 
 
-def test_replan_serves_the_new_rows():
-    one = make_case([3, 1], [30, 40], seed=1, device=DEVICE)
-    backend = TritonAttention()
-    plan = backend.plan(one.rows, one.page)
-    backend.attend(one.q_NHD, one.kv, one.layer, plan)
-    two = make_case([2, 5], [20, 50], seed=2, device=DEVICE)
-    backend.replan(plan, two.rows)
-    check(backend.attend(two.q_NHD, two.kv, two.layer, plan), two)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("window", [None, 50])
 def test_invariant_backend_gives_the_same_bits_alone_in_a_chunk_and_in_a_decode_step(dtype, window):
@@ -206,7 +196,7 @@ def test_invariant_backend_gives_the_same_bits_alone_in_a_chunk_and_in_a_decode_
 
 def test_it_is_an_attention_backend():
     assert isinstance(TritonAttention(), AttentionBackend)
-    assert isinstance(TritonAttention(), ReplannableBackend)
+    assert isinstance(TritonAttention(), WritingBackend)
 
 
 def need(**kwargs):

@@ -83,14 +83,8 @@ class TritonAttention:
         covered = rows.padded_from is None and sum(rows.q_lens) == rows.tokens_N.shape[0]
         return TritonPlan(rows=rows, page_size=page_size, launches={}, covered=covered)
 
-    def replan(self, plan: AttnPlan, rows: StepRows) -> None:
-        """Forget the old tiles and take over ``rows``; see `ReplannableBackend`."""
-        assert isinstance(plan, TritonPlan)
-        fresh = self.plan(rows, plan.page_size)
-        plan.rows, plan.launches, plan.covered = rows, fresh.launches, fresh.covered
-
     def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
-        """Store rows as the codec would, in one launch instead of a dozen; see `launch.write_kv`."""
+        """See `WritingBackend.write`: one launch instead of a dozen."""
         write_kv(kv.planes, slots_N, k_NGD, v_NGD)
 
     def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: AttnPlan) -> Partial:

@@ -101,7 +101,7 @@ class Splitter:
     fixed: int | None = None
 
     def share(self, total: int, most: int) -> tuple[int, int]:
-        """Return (share, splits) for ``total`` keys read by all programs, at most ``most`` by one sequence."""
+        """Return (share, splits) for ``total`` keys read by all programs, at most ``most`` by one of them."""
         if self.fixed is not None or not self.processors:
             splits = self.fixed or 1
             return _grain(-(-most // splits)), splits
