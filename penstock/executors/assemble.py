@@ -14,9 +14,10 @@ from penstock.config.settings import Config
 from penstock.core.executor import ExecutorSpec
 from penstock.kernels.store import KVStore
 from penstock.models.decoder import Decoder
-from penstock.models.load import load_model
+from penstock.models.load import DTYPES, load_model
+from penstock.runtime.estimate import Shape, check_weights
 from penstock.runtime.host import available_memory
-from penstock.runtime.memory import MemoryPlan, Shape, measure_resident, plan_memory
+from penstock.runtime.memory import MemoryPlan, measure_resident, plan_memory
 from penstock.runtime.resolve import Decision, Facts, gather_facts, resolve, thread_count
 from penstock.runtime.runner import Forward
 
@@ -49,6 +50,7 @@ def assemble(config: Config) -> Parts:
         torch.set_num_threads(thread_count(facts)[0])
     _settle(device)
     available, baseline = available_memory(device), measure_resident(device)
+    check_weights(facts.spec, DTYPES[config.model.dtype], available)
     decoder = _load(config, facts)
     page = config.cache.block_size
     shape = Shape(

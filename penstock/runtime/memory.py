@@ -10,30 +10,12 @@ from dataclasses import dataclass
 import torch
 
 from penstock.core.errors import ConfigError
-from penstock.models.spec import MlpSpec, ModelSpec
+from penstock.models.spec import ModelSpec
+from penstock.runtime.estimate import GIB, Shape, activation_bytes, human, logits_bytes
 from penstock.runtime.host import Available, resident_bytes
-from penstock.runtime.sampler.knobs import BLOCK
-from penstock.runtime.sampler.prompts import PROMPT_BLOCK_BYTES
 
-GIB = 2**30
 CPU_KV_DEFAULT = 4 * GIB
 """On CPU a KV cache that nobody asked for stops here: host memory is shared with other programs."""
-_SCORE_TILE = 256 * 2048
-"""Query-key pairs per head that an attention backend scores at once."""
-_GATHERED_TOKENS = 32768
-"""Keys that an attention backend copies together at once."""
-_SAMPLER_COPIES = 6
-"""Tensors of 8-byte entries that the sampler keeps of one block of rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the sizes depend on, all resolved (no zeros that mean auto)."""
-
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    max_model_len: int
-    page_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,43 +136,6 @@ def measure_resident(device: str) -> int:
     return resident_bytes()
 
 
-def activation_bytes(spec: ModelSpec, shape: Shape, item: int) -> int:
-    """Estimate the most that the tensors of one step take at once.
-
-    The largest block counts: residual stream, a float32 norm, queries, keys and values and their rotated
-    copies, float32 attention output, feed-forward input and product; and on top the tiles that attention
-    works on.
-
-    Args:
-        spec: the model.
-        shape: sizes of a step.
-        item: bytes per element of the model's dtype.
-    """
-    per_row, tiles = 0, 0
-    context = min(shape.max_num_seqs * shape.max_model_len, _GATHERED_TOKENS)
-    for block in spec.blocks:
-        layer = block.attention
-        heads = layer.heads * layer.head_dim
-        qkv = heads + 2 * layer.kv_heads * layer.head_dim
-        attention = 2 * qkv * item + heads * (item + 8)
-        mlp = block.mlp
-        if isinstance(mlp, MlpSpec):
-            feed = (3 if mlp.gated else 2) * mlp.width * item
-        else:
-            feed = 3 * (mlp.top_k * mlp.width + mlp.shared_width) * item + mlp.experts * 8
-        per_row = max(per_row, spec.hidden * (3 * item + 4) + max(attention, feed))
-        scores = 3 * 4 * layer.heads * min(_SCORE_TILE, shape.max_num_batched_tokens * shape.max_model_len)
-        tiles = max(tiles, scores + 2 * context * layer.kv_heads * layer.head_dim * (4 + item))
-    return shape.max_num_batched_tokens * per_row + tiles
-
-
-def logits_bytes(vocab_size: int, shape: Shape, device: str) -> int:
-    """Return the most that logits, the sampler's copies and a block of scored prompt rows take at once."""
-    logits = vocab_size * shape.max_num_seqs
-    block = min(logits, max(BLOCK[device], vocab_size))
-    return 2 * 4 * logits + 8 * _SAMPLER_COPIES * block + 3 * PROMPT_BLOCK_BYTES
-
-
 def plan_memory(
     spec: ModelSpec,
     shape: Shape,
@@ -223,7 +168,34 @@ def plan_memory(
     """
     activations = activation_bytes(spec, shape, dtype.itemsize)
     logits = logits_bytes(spec.vocab_size, shape, device)
-    rest = weights + activations + logits
+    blocks, why = _count_blocks(
+        shape, device, weights + activations + logits, block_bytes, available, fraction, kv_bytes
+    )
+    return MemoryPlan(
+        device=device,
+        available=available,
+        fraction=fraction,
+        baseline=baseline,
+        weights=weights,
+        blocks=blocks,
+        page_size=shape.page_size,
+        block_bytes=block_bytes,
+        kv_why=why,
+        activations=activations,
+        logits=logits,
+    )
+
+
+def _count_blocks(
+    shape: Shape,
+    device: str,
+    rest: int,
+    block_bytes: int,
+    available: Available,
+    fraction: float,
+    kv_bytes: int,
+) -> tuple[int, str]:
+    """Blocks beside ``rest`` bytes of other things, and what decided their number."""
     per_request = -(-shape.max_model_len // shape.page_size)
     if kv_bytes:
         budget, why = kv_bytes, "as cache.kv_cache_memory_bytes says"
@@ -249,19 +221,7 @@ def plan_memory(
         frugal = max(CPU_KV_DEFAULT // block_bytes - 1, per_request)
         if device == "cpu" and frugal < blocks:
             blocks, why = frugal, f"{human(CPU_KV_DEFAULT)} unless cache.kv_cache_memory_bytes asks for more"
-    return MemoryPlan(
-        device=device,
-        available=available,
-        fraction=fraction,
-        baseline=baseline,
-        weights=weights,
-        blocks=blocks,
-        page_size=shape.page_size,
-        block_bytes=block_bytes,
-        kv_why=why,
-        activations=activations,
-        logits=logits,
-    )
+    return blocks, why
 
 
 def _too_small(
@@ -279,12 +239,3 @@ def _too_small(
         f"{origin} cannot hold one request of model.max_model_len={shape.max_model_len} tokens, "
         f"which needs at least {need} bytes ({human(need)}){remedy}"
     )
-
-
-def human(size: int) -> str:
-    """Return a size in binary units, e.g. ``1.50 GiB``."""
-    if abs(size) >= GIB:
-        return f"{size / GIB:.2f} GiB"
-    if abs(size) >= 2**20:
-        return f"{size / 2**20:.1f} MiB"
-    return f"{size / 1024:.1f} KiB"

@@ -11,8 +11,11 @@ from penstock.core.errors import ConfigError, StepFault
 from penstock.core.executor import Executor
 from penstock.core.plan import PlanShape, StepPlan, WorkItem
 from penstock.core.request import SamplingParams
+from penstock.executors import assemble
 from penstock.executors.faults import FailFor
 from penstock.executors.inline import InlineExecutor, build_executor
+from penstock.runtime.estimate import check_weights
+from penstock.runtime.host import Available
 from tests.executors.tiny import CONTEXT, VOCAB, Driver, Text, config_for
 
 WANT = 24
@@ -292,3 +295,13 @@ def test_decisions_and_memory_are_there_to_be_printed(llama):
     assert all(d.value and d.why for d in ex.decisions)
     assert ex.config.model.max_model_len == CONTEXT
     assert ex.config.cache.kv_cache_memory_bytes == ex.memory.kv == ex.runner.kv.nbytes()
+
+
+def test_weights_that_do_not_fit_are_refused_before_loading(llama, monkeypatch):
+    ex = executor(llama)
+    fitting = Available(ex.runner.decoder.weight_bytes(), "a test")
+    check_weights(ex.runner.decoder.spec, torch.float32, fitting)
+    monkeypatch.setattr(assemble, "available_memory", lambda device: Available(10_000, "a test"))
+    monkeypatch.setattr(assemble, "load_model", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(ConfigError, match=r"model\.model: the weights need .* as float32, but only 9\.8 KiB"):
+        executor(llama)

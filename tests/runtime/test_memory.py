@@ -9,16 +9,9 @@ import torch
 from penstock.core.errors import ConfigError
 from penstock.kernels.layer_spec import LayerSpec
 from penstock.models.spec import BlockSpec, MlpSpec, ModelSpec, NormSpec
+from penstock.runtime.estimate import Shape, activation_bytes, human
 from penstock.runtime.host import Available, available_memory, resident_bytes, usable_cores
-from penstock.runtime.memory import (
-    CPU_KV_DEFAULT,
-    MemoryReport,
-    Shape,
-    activation_bytes,
-    human,
-    measure_resident,
-    plan_memory,
-)
+from penstock.runtime.memory import CPU_KV_DEFAULT, MemoryReport, measure_resident, plan_memory
 
 MIB, GIB = 2**20, 2**30
 SHAPE = Shape(max_num_seqs=8, max_num_batched_tokens=256, max_model_len=1000, page_size=32)
