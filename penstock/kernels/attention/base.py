@@ -120,12 +120,3 @@ class WritingBackend(Protocol):
     def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
         """See `Codec.write`."""
         ...
-
-
-@runtime_checkable
-class ReplannableBackend(Protocol):
-    """A backend whose plan can be refilled in place, so that a captured graph sees the next step's data."""
-
-    def replan(self, plan: AttnPlan, rows: StepRows) -> None:
-        """Overwrite the plan's tensors with those of ``rows``; shapes and sequence count stay as planned."""
-        ...
