@@ -57,11 +57,11 @@ def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
     from transformers import GenerationConfig, LlamaForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
-    copy = LlamaForCausalLM(model.config)
+    copy: Any = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
     copy.tie_weights()
     copy = copy.to(torch.bfloat16)
-    copy.generation_config = GenerationConfig(
+    copy.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -38,8 +38,8 @@ def token_weights(mine: list[bool], prompt_weight: float) -> list[float]:
     """Return the loss weight of every token of a dialogue; ``mine`` marks what the assistant wrote.
 
     A short answer weighs more per token than a long one, and within an answer its first token (yes or no,
-    what kind of reply) and its last two (stop here or go on) weigh most: there the decisions fall that a
-    plain mean over tokens drowns among the many that follow by themselves.
+    what kind of reply) and its last three (the verdict; stop here or go on) weigh most: there the decisions
+    fall that a plain mean over tokens drowns among the many that follow by themselves.
     """
     weights = [0.0, *(prompt_weight for _ in mine[1:])]
     start = 0
@@ -48,7 +48,7 @@ def token_weights(mine: list[bool], prompt_weight: float) -> list[float]:
         end = mine.index(False, start) if False in mine[start:] else len(mine)
         share = min(2.0, max(0.4, (_USUAL_LENGTH / (end - start)) ** 0.5))
         weights[start:end] = [share] * (end - start)
-        for decisive in {start, max(start, end - 2), end - 1}:
+        for decisive in {start, *range(max(start, end - 3), end)}:
             weights[decisive] = share * _DECISIVE
         start = end
     return weights
@@ -61,7 +61,8 @@ def _row(rng: random.Random, tokenizer: Any, recipe: Recipe, stage: Stage) -> li
     documents: list[float] = []
     number = 0
     while len(ids) < stage.length:
-        talk = conversation(rng, "train", recipe.weights, stage.turns)
+        turns = rng.randint(1, stage.turns) if stage.turns else None
+        talk = conversation(rng, "train", recipe.weights, turns)
         tokens, mine = encode_conversation(tokenizer, talk.messages)
         ids += tokens
         weights += token_weights(mine, recipe.prompt_weight)

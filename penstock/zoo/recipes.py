@@ -27,7 +27,7 @@ class Stage:
         steps: optimiser steps.
         peak: learning rate after the warm-up.
         floor: learning rate at the end of the cosine.
-        turns: least turns of a conversation, or None for the natural distribution.
+        turns: draw the least number of turns evenly from 1 to this; None for the natural distribution.
     """
 
     rows: int
@@ -70,7 +70,7 @@ CHAT = Recipe(
     stages=(
         Stage(16, 256, 2356, 2.0e-3, 6.0e-4),
         Stage(8, 512, 1500, 8.0e-4, 5.0e-5),
-        Stage(2, 2048, 60, 1.0e-4, 1.0e-5, turns=16),
+        Stage(2, 2048, 460, 5.0e-4, 1.0e-5, turns=60),
     ),
 )
 """The bundled default: about five million parameters, an hour or so on one core."""

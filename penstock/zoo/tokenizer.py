@@ -75,7 +75,7 @@ def train_tokenizer(
         single=f"{BOS} $A", pair=f"{BOS} $A $B:1", special_tokens=[(BOS, SPECIALS.index(BOS))]
     )
     options: dict[str, Any] = {"bos_token": BOS, "eos_token": END, "pad_token": PAD}
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, model_max_length=context, clean_up_tokenization_spaces=False, **options
     )
     fast.chat_template = CHAT_TEMPLATE

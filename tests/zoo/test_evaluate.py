@@ -1,12 +1,13 @@
 """The evaluation: intervals, counting, and that it asks only held-out questions."""
 
+import random
 from collections.abc import Sequence
 
 import pytest
 
 from penstock.zoo.chat import Reply
 from penstock.zoo.data import SKILLS, exam
-from penstock.zoo.evaluate import evaluate, score_skill, table, wilson
+from penstock.zoo.evaluate import evaluate, history, score_skill, table, wilson
 
 
 class Oracle:
@@ -14,8 +15,10 @@ class Oracle:
 
     def __init__(self, text: str, stopped: bool = True) -> None:
         self.text, self.stopped, self.asked = text, stopped, list[str]()
+        self.dialogues: list[list[dict[str, str]]] = []
 
     def reply(self, dialogues: Sequence[list[dict[str, str]]], max_tokens: int = 256) -> list[Reply]:
+        self.dialogues += dialogues
         self.asked += [dialogue[-1]["content"] for dialogue in dialogues]
         return [Reply(self.text, self.stopped, 1) for _ in dialogues]
 
@@ -44,6 +47,23 @@ def test_the_same_seed_asks_the_same_questions() -> None:
     score_skill(again, "copying", 10, seed=1)  # type: ignore[arg-type]
     score_skill(other, "copying", 10, seed=2)  # type: ignore[arg-type]
     assert first.asked == again.asked != other.asked
+
+
+def test_earlier_talk_fills_the_context_and_keeps_the_system_prompt_in_front() -> None:
+    class Words:
+        def encode(self, text: str, add_special_tokens: bool) -> list[str]:
+            return text.split()
+
+    def size(messages: list[dict[str, str]]) -> int:
+        return sum(len(message["content"].split()) + 2 for message in messages)
+
+    talk = history(random.Random(1), Words(), 500)
+    assert 400 <= size(talk) <= 500
+    assert [message["role"] for message in talk] == ["user", "assistant"] * (len(talk) // 2)
+    oracle = Oracle("Yes.")
+    oracle.tokenizer = Words()  # type: ignore[attr-defined]
+    score_skill(oracle, "tone", 4, context=300)  # type: ignore[arg-type]
+    assert all(dialogue[0]["role"] == "system" and size(dialogue) > 200 for dialogue in oracle.dialogues)
 
 
 def test_an_unknown_skill_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

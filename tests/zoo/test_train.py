@@ -69,14 +69,14 @@ def test_batches_are_a_function_of_seed_and_step(tokenizer_run: Path) -> None:
 
 
 def test_decisions_weigh_more_than_what_follows_from_them() -> None:
-    short = token_weights([False] * 3 + [True] * 4 + [False] * 2, 0.1)
+    short = token_weights([False] * 3 + [True] * 6 + [False] * 2, 0.1)
     assert short[:3] == [0.0, 0.1, 0.1] and short[-2:] == [0.1, 0.1]
-    first, second, last, end = short[3:7]
-    assert first == last == end > second > 0.1
+    first, second, third, *last = short[3:9]
+    assert last == [first] * 3 and first > second == third > 0.1
     long = token_weights([False] * 3 + [True] * 100, 0.1)
     assert long[50] < second and long[3] < first
-    two = token_weights([False, True, True, True, True, False, True], 0.1)
-    assert two[1] > two[2] and two[5] == 0.1 and two[6] > 1
+    two = token_weights([False, True, True, True, True, True, False, True], 0.1)
+    assert two[1] > two[2] and two[6] == 0.1 and two[7] > 1
 
 
 def test_packed_documents_do_not_see_each_other(tmp_path: Path, tokenizer_run: Path) -> None:

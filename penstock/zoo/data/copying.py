@@ -108,9 +108,10 @@ def _sample(rng: random.Random) -> list[Turn]:
     text = _text(rng)
     user = spin(rng, rng.choice(_FRAMES), t=text)
     user = capital(user) if rng.random() < 0.5 else user
-    turns = [Turn("copying", user, text, key=f"copy {text}", expect={"text": text}, verbatim=True)]
+    key = "" if text in _SHORT else f"copy {text}"
+    turns = [Turn("copying", user, text, key=key, expect={"text": text}, verbatim=True)]
     if rng.random() < 0.12:
-        turns.append(Turn("copying", rng.choice(_AGAIN), text, key=f"copy {text}", expect={"text": text}))
+        turns.append(Turn("copying", rng.choice(_AGAIN), text, key=key, expect={"text": text}))
     return turns
 
 

@@ -4,7 +4,7 @@ import random
 import re
 
 from penstock.zoo.data.base import Skill, Turn, capital, imperative, norm, spin
-from penstock.zoo.data.words import NUMBER_WORDS, SINGULAR, THEMES
+from penstock.zoo.data.words import ALIASES, NUMBER_WORDS, SINGULAR, THEMES
 
 _ASKS = (
     "{list|name|give me|write down|tell me|write|suggest|write a list of|make a list of|give a list of|show} "
@@ -64,17 +64,18 @@ def _sample(rng: random.Random) -> list[Turn]:
     count = min(rng.choice([1, 2, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7, 8, 9, 10, 12]), len(pool))
     shuffled = _ordered(rng, pool)
     items = shuffled[:count]
-    noun = SINGULAR[theme] if count == 1 else theme
+    plural = rng.choice(ALIASES[theme]) if theme in ALIASES and rng.random() < 0.25 else theme
+    noun = SINGULAR[theme] if count == 1 else plural
     roll = rng.random()
     if roll < 0.08:
-        user, style = imperative(rng, rng.choice(_SOME), theme=theme), "plain"
+        user, style = imperative(rng, rng.choice(_SOME), theme=plural), "plain"
         items, count = shuffled[:5], 5
     elif roll < 0.30:
         user, style = spin(rng, rng.choice(_QUESTIONS), n=_number(rng, count), theme=noun), "ask"
     else:
         user, style = imperative(rng, _ASKS, n=_number(rng, count), theme=noun), "ask"
         user = user.replace(" different", "") if count == 1 else user
-    if roll > 0.92 and count > 1:
+    if roll > 0.88 and count > 1:
         user = user.rstrip(".!?") + spin(
             rng, "{_in one line|, separated by commas|_on one line|, with commas}"
         )

@@ -66,19 +66,19 @@ def _request(rng: random.Random) -> list[Turn]:
     )
     phrase = spin(rng, phrase)
     extra = rng.random()
-    if extra < 0.15:
+    if extra < 0.25:
         name = rng.choice(NAMES) if rng.random() < 0.5 else capital(pseudo(rng))
         phrase += f" {rng.choice(['named', 'called'])} {name}"
-    elif extra < 0.25:
+    elif extra < 0.32:
         helper = rng.choice(creatures)
         phrase += f" and {article(helper)}"
-    elif extra < 0.32:
+    elif extra < 0.38:
         phrase += f" in {place}"
     asks = _TEXTS["long_asks"] if long else _TEXTS["asks"]
     user = imperative(rng, rng.choice(asks), h=phrase)
     answer = _story(rng, hero, name, place, helper, long, trait)
-    key = f"story {hero} {trait}" if extra < 0.15 or extra >= 0.32 else f"story {norm(phrase)}"
-    return [Turn("stories", user, answer, key, {"hero": hero, "words": 30}, verbatim=extra < 0.15)]
+    key = f"story {hero} {trait}" if extra < 0.25 or extra >= 0.38 else f"story {norm(phrase)}"
+    return [Turn("stories", user, answer, key, {"hero": hero, "words": 30}, verbatim=extra < 0.25)]
 
 
 def _sample(rng: random.Random) -> list[Turn]:

@@ -10,6 +10,9 @@ THEMES: dict[str, list[str]] = _WORDS["themes"]
 SINGULAR: dict[str, str] = _WORDS["singular"]
 """Singular of every theme."""
 
+ALIASES: dict[str, list[str]] = _WORDS["aliases"]
+"""Other plural names of some themes."""
+
 NAMES: list[str] = _WORDS["names"]
 """People."""
 
