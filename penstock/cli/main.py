@@ -11,6 +11,7 @@ from importlib import metadata
 
 from penstock.cli.parser import Parser, add_verbs
 from penstock.core.errors import PenstockError
+from penstock.engine.spin import SPIN_LESS
 
 VERBS = ("serve", "generate", "chat", "bench", "zoo", "collect_env")
 """Modules of this package, each with ``add(verbs)``, in the order of the help."""
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 on success; 1 when something failed that no setting would mend; 2 for a setting, request or
         file that cannot be used; 130 when interrupted.
     """
+    for name, value in SPIN_LESS.items():
+        os.environ.setdefault(name, value)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]

@@ -24,6 +24,7 @@ import zmq
 
 from penstock.engine.ipc import EnginePort
 from penstock.engine.serve import serve
+from penstock.engine.spin import SPIN_LESS
 from penstock.observe.logs import setup_logging
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class ProcessHost:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", _ENTRY, address],
             stdin=subprocess.PIPE,
-            env={**os.environ, **self._env, "PYTHONPATH": path},
+            env={**SPIN_LESS, **os.environ, **self._env, "PYTHONPATH": path},
         )
         return address, ProcessHandle(process)
 

@@ -15,7 +15,7 @@ from penstock.core.executor import ExecutorSpec
 from penstock.kernels.store import KVStore
 from penstock.models.decoder import Decoder
 from penstock.models.load import DTYPES, load_model
-from penstock.runtime.estimate import Shape, check_weights
+from penstock.runtime.estimate import Shape, check_weights, weight_bytes
 from penstock.runtime.host import available_memory
 from penstock.runtime.memory import MemoryPlan, measure_resident, plan_memory
 from penstock.runtime.resolve import Decision, Facts, gather_facts, resolve, thread_count
@@ -45,12 +45,12 @@ def assemble(config: Config) -> Parts:
     """
     facts = gather_facts(config)
     config, decisions = resolve(config, facts)
-    device = config.model.device
+    device, dtype = config.model.device, DTYPES[config.model.dtype]
     if device == "cpu":
-        torch.set_num_threads(thread_count(facts)[0])
+        torch.set_num_threads(thread_count(facts, weight_bytes(facts.spec, dtype))[0])
     _settle(device)
     available, baseline = available_memory(device), measure_resident(device)
-    check_weights(facts.spec, DTYPES[config.model.dtype], available)
+    check_weights(facts.spec, dtype, available)
     decoder = _load(config, facts)
     page = config.cache.block_size
     shape = Shape(

@@ -70,14 +70,18 @@ def logits_bytes(vocab_size: int, shape: Shape, device: str) -> int:
     return 2 * 4 * logits + 8 * _SAMPLER_COPIES * block + 3 * PROMPT_BLOCK_BYTES
 
 
+def weight_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
+    """Return the bytes of a model's weights as ``dtype``, from its description alone."""
+    return sum(math.prod(param.shape) for param in ADAPTERS[spec.architecture].params(spec)) * dtype.itemsize
+
+
 def check_weights(spec: ModelSpec, dtype: torch.dtype, available: Available) -> None:
     """Refuse a model whose weights do not fit, before anything of it is loaded.
 
     Raises:
         ConfigError: they take more than what is available.
     """
-    elements = sum(math.prod(param.shape) for param in ADAPTERS[spec.architecture].params(spec))
-    need = elements * dtype.itemsize
+    need = weight_bytes(spec, dtype)
     if need > available.bytes:
         raise ConfigError(
             "model.model",

@@ -36,7 +36,7 @@ def test_autos_on_cpu():
     assert config.cache.block_size == 32
     assert (config.schedule.max_num_batched_tokens, config.schedule.pipeline_depth) == (512, 0)
     told = {d.name: d.value for d in decisions}
-    assert told["threads"] == "6"
+    assert told["threads"] == "1"
     assert told["cache.block_size"] == "32"
     assert all(d.why for d in decisions)
 
@@ -84,8 +84,13 @@ def test_cuda_that_is_not_there_is_refused():
         resolve(Config(model=ModelConfig(device="cuda")), CPU)
 
 
+def test_a_small_model_computes_on_one_thread():
+    assert thread_count(CPU, 10_000_000)[0] == 1
+    assert thread_count(CPU, 50_000_000)[0] == CPU.cores
+
+
 def test_threads_follow_the_environment(monkeypatch, tmp_path):
-    assert thread_count(replace(CPU, threads_from_env=3)) == (3, "OMP_NUM_THREADS says so")
+    assert thread_count(replace(CPU, threads_from_env=3), 10**9) == (3, "OMP_NUM_THREADS says so")
     monkeypatch.setattr(module, "read_spec", lambda folder: SPEC)
     config = Config(model=ModelConfig(model=str(tmp_path)))
     for text, expected in (("5", 5), ("", None), ("many", None), ("0", None)):
