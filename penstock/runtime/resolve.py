@@ -88,7 +88,7 @@ def resolve(config: Config, facts: Facts) -> tuple[Config, list[Decision]]:
 SMALL_MODEL = 16 * 1024 * 1024
 """Bytes of weights up to which one thread computes.
 
-On two cores, two threads decoded the bundled model (10 MiB) 10 % faster while the machine was idle, and 40 times
+On two cores, two threads decoded the bundled model (10 MiB) 10 % faster on an idle machine, and 40 times
 slower while anything else ran, since they spin for each other. A model of 54 MB gained a quarter to a third
 (2026-11-20, torch 2.13)."""
 
