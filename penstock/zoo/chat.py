@@ -34,7 +34,7 @@ class Talker:
         folder = folder or bundled_model_path()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        self.model.eval()
+        self.model.train(False)
 
     def reply(
         self, dialogues: Sequence[list[Message]], max_tokens: int = 256, temperature: float = 0.0

@@ -73,7 +73,7 @@ CHAT = Recipe(
         Stage(2, 2048, 460, 5.0e-4, 1.0e-5, turns=60),
     ),
 )
-"""The bundled default: about five million parameters, an hour or so on one core."""
+"""The bundled default: about five million parameters, an hour and a half on one core."""
 
 SMOKE = Recipe(
     name="smoke",

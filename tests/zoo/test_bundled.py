@@ -10,6 +10,7 @@ import torch
 from penstock.zoo import bundled_model_path
 from penstock.zoo.catalog import catalog, parameter_count
 from penstock.zoo.chat import Talker
+from penstock.zoo.evaluate import score_skill
 from penstock.zoo.recipes import CHAT
 
 torch.set_num_threads(1)
@@ -102,3 +103,9 @@ def test_it_remembers_a_name_and_keeps_a_tone(talker: Talker) -> None:
 
 def test_the_shipped_folder_is_where_the_package_says() -> None:
     assert bundled_model_path() == Path(__file__).parents[2] / "penstock/zoo/weights/penstock-chat"
+
+
+def test_it_still_answers_behind_long_talk(talker: Talker) -> None:
+    score = score_skill(talker, "facts", 8, context=1200)
+    assert score.passed >= 6, score.failures
+    assert score.stopped == 8
