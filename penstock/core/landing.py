@@ -65,19 +65,20 @@ class Landing:
         seq.high_water = max(known, done)
 
     def _deliver(self, seq: Sequence, item: ItemResult, start: int) -> None:
-        s, tokens = self._s, item.tokens
+        s, tokens, known = self._s, item.tokens, seq.tokens
         if tokens:
             seq.last_token = s.now
             if not seq.first_token:
                 seq.first_token = s.now
-        kept, reason, stop = len(tokens), None, None
-        for i, token in enumerate(tokens):
-            seq.tokens.append(token)
+        kept, reason, stop = 0, None, None
+        for token in tokens:
+            known.append(token)
+            kept += 1
             if token in seq.stops and seq.generated >= seq.spec.sampling.min_tokens:
-                kept, reason, stop = i + 1, FinishReason.STOP, token
+                reason, stop = FinishReason.STOP, token
                 break
-            if len(seq.tokens) >= seq.max_total:
-                kept, reason = i + 1, FinishReason.LENGTH
+            if len(known) >= seq.max_total:
+                reason = FinishReason.LENGTH
                 break
         s.counters.generated_tokens += kept
         if kept < len(tokens):

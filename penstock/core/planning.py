@@ -7,6 +7,7 @@ gaps under a budget. `Planner.plan` reads begin -> continue running -> admit wai
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 
 from penstock.core.builder import PlanBuilder
 from penstock.core.plan import StepPlan
@@ -161,8 +162,9 @@ class Planner:
         s = self._s
         if s.kv.pool.fenced or s.slots.fenced:
             return False
-        order = s.policies.order
-        lower = [other for other in s.running.ranked(s.now) if order.may_displace(seq, other, s.now)]
+        may_displace = s.policies.order.may_displace
+        worst_first = reversed(s.running.ranked(s.now))
+        lower = list(takewhile(lambda other: may_displace(seq, other, s.now), worst_first))[::-1]
         if not lower:
             return False
         need = s.kv.pages(seq.target) - s.kv.available

@@ -127,7 +127,11 @@ class OrderPolicy(Protocol):
         ...
 
     def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
-        """Say whether a waiting sequence is worth preempting a running one for its place."""
+        """Say whether a waiting sequence is worth preempting a running one for its place.
+
+        Whoever may be displaced ranks below everybody who may not: the mechanism asks about the running
+        worst first, and stops at the first no.
+        """
         ...
 
     def on_tokens(self, seq: SequenceView, prefill: int, decode: int) -> None:

@@ -97,6 +97,9 @@ def check_order(make: Callable[[], OrderPolicy], *, starvation_bound: int | None
         for a, b in pairwise(seqs):
             mutual = first.may_displace(a, b, 20.0) and first.may_displace(b, a, 20.0)
             assert not mutual, "two sequences must not displace each other"
+        for newcomer in seqs[:8]:
+            answers = [first.may_displace(newcomer, other, 20.0) for other in ranked]
+            assert answers == sorted(answers), "whoever may be displaced must rank below who may not"
     _check_work(make())
     steps = _run_under_load(make(), starvation_bound)
     if starvation_bound is not None:

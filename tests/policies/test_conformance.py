@@ -63,9 +63,23 @@ class Pushy(KeyOrder):
         return True
 
 
+class Erratic(KeyOrder):
+    def key(self, seq, now):
+        return seq.arrival
+
+    def may_displace(self, waiting, running, now):
+        return waiting.number < running.number and running.number % 2 == 0
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
-    [(Forgetful, "every sequence once"), (Moody, "deterministic"), (Restless, "static"), (Pushy, "displace")],
+    [
+        (Forgetful, "every sequence once"),
+        (Moody, "deterministic"),
+        (Restless, "static"),
+        (Pushy, "displace"),
+        (Erratic, "below who"),
+    ],
 )
 def test_kit_finds_broken_orders(broken, why):
     with pytest.raises(AssertionError, match=why):
