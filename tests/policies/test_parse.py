@@ -10,6 +10,7 @@ import pytest
 
 import penstock
 from penstock.core.errors import ConfigError
+from penstock.policies import registry
 from penstock.policies.order.combine import Aged, Lexicographic
 from penstock.policies.parse import parse_policy
 from penstock.policies.registry import names, register
@@ -113,3 +114,19 @@ def test_newcomer_adds_an_order_with_one_file(tmp_path):
         cwd=tmp_path,
     )
     assert done.stdout.strip() == "ShortestPrompt", done.stderr
+
+
+def test_other_packages_register_through_the_entry_point_group(monkeypatch):
+    class Entry:
+        def load(self):
+            register("order", "from-afar")(type("FromAfar", (type(parse_policy("order", "fcfs")),), {}))
+
+    def entry_points(*, group):
+        assert group == "penstock.policies"
+        return [Entry()]
+
+    monkeypatch.setattr(registry, "_loaded_plugins", False)
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    assert "from-afar" in names("order")
+    assert type(parse_policy("order", "priority > from-afar")._parts[1]).__name__ == "FromAfar"
