@@ -156,6 +156,8 @@ def _finish(args: argparse.Namespace, kind: str, session: Session, figures: dict
         mine = ("input_len", "output_len", "dataset_name", "num_prompts", "batch_size", "num_iters", "note")
         settings = {name: value for name, value in vars(args).items() if name in mine}
         settings["config"] = to_dict(session.config)
+        # Results are published: the model's name says what ran, this machine's folders say nothing.
+        settings["config"]["model"]["model"] = session.config.model.served_model_name
         write_result(Path(args.save), envelope(kind, settings, devices=True) | figures)
         print(f"saved {args.save}")
     session.engine.close()
