@@ -21,6 +21,7 @@ from penstock.config.settings import ScheduleConfig
 from penstock.core.executor import ExecutorSpec
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.core.scheduler import Scheduler
+from penstock.core.state import SchedulerState
 from penstock.policies.bundle import build_policies
 from penstock.testing.fake_executor import FakeExecutor
 
@@ -37,7 +38,7 @@ def build(running: int) -> tuple[Scheduler, FakeExecutor]:
     )
     config = ScheduleConfig(max_num_seqs=running, admit="unlimited")
     scheduler = Scheduler(
-        spec, build_policies(config), max_seqs=running, max_tokens=2048, prefix_caching=True
+        SchedulerState(spec, build_policies(config), max_seqs=running, max_tokens=2048, prefix_caching=True)
     )
     return scheduler, FakeExecutor(spec)
 

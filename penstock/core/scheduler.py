@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from penstock.core.errors import InvalidRequest, Overloaded
-from penstock.core.events import EventSink
-from penstock.core.executor import ExecutorSpec
 from penstock.core.landing import Landing
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.plan import StepPlan, StepResult
 from penstock.core.planning import Planner
-from penstock.core.policy import Policies
 from penstock.core.request import RequestSpec
 from penstock.core.sequence import Sequence
 from penstock.core.state import SchedulerState
@@ -21,32 +18,11 @@ class Scheduler:
     """Continuous batching over a paged KV cache: `planning.py` and `landing.py` over the books of `state.py`.
 
     Args:
-        spec: what the executor can hold.
-        policies: one per slot.
-        max_seqs: sequences running at once (at most the executor's slots).
-        max_tokens: largest token budget of a step.
-        prefix_caching: whether prompt prefixes are reused.
-        sink: receiver of state transitions.
+        state: the books, fresh.
     """
 
-    def __init__(
-        self,
-        spec: ExecutorSpec,
-        policies: Policies,
-        *,
-        max_seqs: int,
-        max_tokens: int,
-        prefix_caching: bool = True,
-        sink: EventSink | None = None,
-    ) -> None:
-        self.state = SchedulerState(
-            spec,
-            policies,
-            max_seqs=max_seqs,
-            max_tokens=max_tokens,
-            prefix_caching=prefix_caching,
-            sink=sink,
-        )
+    def __init__(self, state: SchedulerState) -> None:
+        self.state = state
         self._view = StateView(self.state)
         self._planner = Planner(self.state, self._view)
         self._landing = Landing(self.state)

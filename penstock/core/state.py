@@ -40,8 +40,8 @@ class SchedulerState:
         *,
         max_seqs: int,
         max_tokens: int,
-        prefix_caching: bool,
-        sink: EventSink | None,
+        prefix_caching: bool = True,
+        sink: EventSink | None = None,
     ) -> None:
         self.spec = spec
         self.policies = policies

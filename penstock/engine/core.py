@@ -15,6 +15,7 @@ from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.plan import StepPlan
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
+from penstock.core.state import SchedulerState
 from penstock.policies.bundle import build_policies
 
 log = logging.getLogger(__name__)
@@ -154,12 +155,14 @@ def build_engine(
     """
     spec = executor.spec()
     scheduler = Scheduler(
-        spec,
-        build_policies(schedule),
-        max_seqs=schedule.max_num_seqs,
-        max_tokens=schedule.max_num_batched_tokens or 512,
-        prefix_caching=(cache or CacheConfig()).enable_prefix_caching,
-        sink=sink,
+        SchedulerState(
+            spec,
+            build_policies(schedule),
+            max_seqs=schedule.max_num_seqs,
+            max_tokens=schedule.max_num_batched_tokens or 512,
+            prefix_caching=(cache or CacheConfig()).enable_prefix_caching,
+            sink=sink,
+        )
     )
     depth = spec.pipeline_depth if schedule.pipeline_depth < 0 else schedule.pipeline_depth
     return EngineCore(scheduler, executor, clock or MonotonicClock(), depth)

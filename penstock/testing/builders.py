@@ -8,6 +8,7 @@ from penstock.config.settings import ScheduleConfig
 from penstock.core.executor import ExecutorSpec
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.core.scheduler import Scheduler
+from penstock.core.state import SchedulerState
 from penstock.policies.bundle import build_policies
 
 _SAMPLING = frozenset(SamplingParams.__struct_fields__)
@@ -44,9 +45,11 @@ def make_scheduler(spec: ExecutorSpec, *, max_tokens: int = 32, **schedule: Any)
     caching = schedule.pop("prefix_caching", True)
     config = ScheduleConfig(**({"admit": "unlimited"} | schedule))
     return Scheduler(
-        spec,
-        build_policies(config),
-        max_seqs=min(config.max_num_seqs, spec.slots),
-        max_tokens=max_tokens,
-        prefix_caching=caching,
+        SchedulerState(
+            spec,
+            build_policies(config),
+            max_seqs=min(config.max_num_seqs, spec.slots),
+            max_tokens=max_tokens,
+            prefix_caching=caching,
+        )
     )

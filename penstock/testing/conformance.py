@@ -27,6 +27,7 @@ from penstock.core.policy import (
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
 from penstock.core.sequence import Sequence as Seq
+from penstock.core.state import SchedulerState
 from penstock.engine.core import EngineCore
 from penstock.policies.admit.unlimited import Unlimited
 from penstock.policies.evict.lru import LRU
@@ -120,7 +121,9 @@ def _run_under_load(policy: OrderPolicy, bound: int | None) -> int:
     spec = make_spec(slots=3, blocks=24, page_size=4)
     policies = Policies(order=policy, shape=Chunked(), preempt=Newest(), evict=LRU(), admit=Unlimited())
     engine = EngineCore(
-        Scheduler(spec, policies, max_seqs=3, max_tokens=16), FakeExecutor(spec, clock=clock), clock
+        Scheduler(SchedulerState(spec, policies, max_seqs=3, max_tokens=16)),
+        FakeExecutor(spec, clock=clock),
+        clock,
     )
     engine.submit(make_request("worst", 30, max_tokens=8, priority=9, tenant="late"))
     limit = bound or 300

@@ -13,6 +13,7 @@ from penstock.core.executor import ExecutorSpec
 from penstock.core.policy import Policies, StepShape
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
+from penstock.core.state import SchedulerState
 from penstock.engine.core import EngineCore, MonotonicClock
 from penstock.executors.inline import InlineExecutor
 from penstock.policies.admit.unlimited import Unlimited
@@ -71,7 +72,13 @@ class Harness:
             order=FCFS(), shape=ChunkOf(chunk), preempt=Newest(), evict=LRU(), admit=Unlimited()
         )
         scheduler = Scheduler(
-            executor.spec(), policies, max_seqs=slots or self.slots, max_tokens=4096, prefix_caching=caching
+            SchedulerState(
+                executor.spec(),
+                policies,
+                max_seqs=slots or self.slots,
+                max_tokens=4096,
+                prefix_caching=caching,
+            )
         )
         return EngineCore(scheduler, executor, MonotonicClock(), depth)
 
