@@ -57,6 +57,17 @@ class SLO(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds after arrival by which the last token must be out."""
 
 
+class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where in its program (agent, conversation) a request stands, as far as the client tells."""
+
+    index: int = 0
+    """Turns of the program before this one."""
+    last: bool = False
+    """No turn follows."""
+    tool: str | None = None
+    """Tool that is expected to run between this turn and the next."""
+
+
 class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sequence to generate, as it crosses from the API side to the engine. The engine trusts it."""
 
@@ -77,6 +88,12 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     slo: SLO | None = None
     program: str | None = None
     """Id of the multi-turn program (agent) that this request is a part of."""
+    turn: Turn | None = None
+    """Its place in the program."""
+    length_score: float | None = None
+    """Predicted length of the answer, on any scale on which longer is larger; None: no prediction."""
+    group: str | None = None
+    """Prefix group of an offline job: members share a prefix and are best run together."""
     adapter: str | None = None
     grammar: str | None = None
     cache_namespace: str = ""
