@@ -67,7 +67,7 @@ class PlanBuilder:
         members = list(self.decodes.items())
         members.extend(self.prefills.items())
         decodes = len(self.decodes)
-        kv_tokens = pairs = samples = rows = 0
+        kv_tokens = kv_max = pairs = context = samples = rows = 0
         for i, (seq, n) in enumerate(members):
             start = seq.planned
             end = start + n
@@ -86,10 +86,15 @@ class PlanBuilder:
                 samples += 1
             if i < decodes:
                 kv_tokens += end
+                if end > kv_max:
+                    kv_max = end
             else:
                 rows += n
+                context += start
                 pairs += n * start + n * (n + 1) // 2
-        shape = PlanShape(decodes + rows, len(members), decodes, rows, kv_tokens, pairs, samples)
+        shape = PlanShape(
+            decodes + rows, len(members), decodes, rows, kv_tokens, pairs, samples, context, kv_max
+        )
         return StepPlan(ticket, tuple(admits), tuple(items), frees, shape), members
 
 

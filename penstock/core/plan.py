@@ -57,6 +57,14 @@ class PlanShape(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Query-key pairs of prefill rows: sum of n * (start + (n + 1) / 2), rounded down."""
     samples: int
     """Rows whose logits are needed."""
+    prefill_context: int = 0
+    """Cached tokens before the step's prefill chunks, summed over sequences."""
+    kv_max: int = 0
+    """Longest context of a decode row."""
+    cohort_tokens: int = 0
+    """Prefill rows that pass only `cohort_layers` layers in this step (layered prefill); part of
+    `prefill_tokens`."""
+    cohort_layers: int = 0
 
 
 class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):

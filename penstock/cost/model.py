@@ -18,7 +18,7 @@ class CostModel(Protocol):
 def prefill_shape(start: int, tokens: int) -> PlanShape:
     """Return the shape of a step that computes ``tokens`` tokens of one sequence from ``start`` on."""
     pairs = tokens * start + tokens * (tokens + 1) // 2
-    return PlanShape(tokens, 1, 0, tokens, 0, pairs, 1)
+    return PlanShape(tokens, 1, 0, tokens, 0, pairs, 1, start)
 
 
 def recompute_seconds(cost: CostModel, tokens: int) -> float:
