@@ -15,7 +15,6 @@ import gc
 import random
 import time
 
-from penstock.bench.metrics import percentile
 from penstock.bench.report import envelope, print_table, result_path, write_result
 from penstock.config.settings import ScheduleConfig
 from penstock.core.executor import ExecutorSpec
@@ -24,6 +23,7 @@ from penstock.core.scheduler import Scheduler
 from penstock.core.state import SchedulerState
 from penstock.policies.bundle import build_policies
 from penstock.testing.fake_executor import FakeExecutor
+from penstock.workload.metrics.records import percentile
 
 PROMPT = 96
 WARM_STEPS = 30

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from penstock.bench.metrics import Record
 from penstock.bench.workload import Item
 from penstock.core.errors import ConfigError, PenstockError
+from penstock.workload.metrics.records import Record
 
 if TYPE_CHECKING:
     import httpx

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from penstock.bench.metrics import Record
 from penstock.bench.workload import Item
 from penstock.core.errors import Overloaded, PenstockError
 from penstock.core.executor import Executor, ExecutorSpec
@@ -15,6 +14,7 @@ from penstock.core.output import FinishReason, Output
 from penstock.core.plan import PlanShape, StepPlan, StepResult
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.engine.core import EngineCore
+from penstock.workload.metrics.records import Record
 
 
 class MeteredExecutor:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from penstock.bench.metrics import Record
 from penstock.core.errors import ConfigError
+from penstock.workload.metrics.records import Record
 
 
 def check_plot(path: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.bench.machine import command_line, machine, versions
-from penstock.bench.metrics import Record
 from penstock.core.errors import ConfigError
+from penstock.workload.metrics.records import Record
 
 FORMAT = 1
 """Raised when a key changes its meaning."""

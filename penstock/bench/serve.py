@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.bench.client import Target, explain, open_client, stream
-from penstock.bench.metrics import Record
 from penstock.bench.workload import Item
 from penstock.core.errors import PenstockError
+from penstock.workload.metrics.records import Record
 
 if TYPE_CHECKING:
     import httpx

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from penstock.bench.arrivals import gamma_arrivals, replay
-from penstock.bench.lengths import Lengths, parse_lengths
-from penstock.bench.trace import read_trace
 from penstock.core.errors import ConfigError
+from penstock.workload.arrivals import gamma_arrivals, replay
+from penstock.workload.lengths import Lengths, parse_lengths
+from penstock.workload.trace import read_trace
 
 DATASETS = ("random", "shared-prefix", "jsonl", "trace")
 FIRST_ID = 10

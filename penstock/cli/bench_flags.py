@@ -12,8 +12,8 @@ from penstock.cli.parser import flag, number
 from penstock.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from penstock.bench.metrics import Record
     from penstock.bench.workload import WorkloadSpec
+    from penstock.workload.metrics.records import Record
 
 _LENGTHS = "N, uniform:LOW:HIGH or lognormal:MEAN:SIGMA (SIGMA of the logarithm)"
 _DATASETS = (

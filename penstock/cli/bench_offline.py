@@ -69,10 +69,10 @@ def _add_common(parser: Parser) -> None:
 
 def run_throughput(args: argparse.Namespace) -> int:
     """Run the throughput benchmark, print and save it."""
-    from penstock.bench.metrics import aggregate
     from penstock.bench.offline import run_offline
     from penstock.bench.report import latency_table, print_table
     from penstock.bench.workload import build_workload, check_workload
+    from penstock.workload.metrics.records import aggregate
 
     check_workload(workload_spec(args, vocab_size=256, seed=0))
     percentiles, session = percentiles_of(args), _open(args)
@@ -103,10 +103,10 @@ def run_throughput(args: argparse.Namespace) -> int:
 
 def run_latency(args: argparse.Namespace) -> int:
     """Run the latency benchmark, print and save it."""
-    from penstock.bench.metrics import aggregate, summarise
     from penstock.bench.offline import run_offline
     from penstock.bench.report import latency_table, print_table
     from penstock.bench.workload import WorkloadSpec, build_workload, check_workload
+    from penstock.workload.metrics.records import aggregate, summarise
 
     spec = WorkloadSpec(count=args.batch_size, input_len=args.input_len, output_len=args.output_len)
     check_workload(spec)

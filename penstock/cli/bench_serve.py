@@ -88,7 +88,6 @@ def _add_load_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark, print its figures, save what was asked for."""
-    from penstock.bench.metrics import aggregate, parse_slo
     from penstock.bench.plot import check_plot, plot_run
     from penstock.bench.report import (
         details,
@@ -98,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         serve_rows,
         write_result,
     )
+    from penstock.workload.metrics.records import aggregate, parse_slo
 
     percentiles, objectives = percentiles_of(args), parse_slo(args.goodput)
     if args.plot:

@@ -1,7 +1,7 @@
 """A request of a workload: what it will send, when, and (kept from every policy) how long its answer gets.
 
-Prompts are made of *spans*: token ids that follow from a stream's number and a position, so that equal spans are
-equal tokens and prefix sharing in a simulated cache is exact, while a workload of a million requests holds
+Prompts are made of *spans*: token ids that follow from a stream's number and a position, so that equal spans
+are equal tokens and prefix sharing in a simulated cache is exact, while a workload of a million requests holds
 two numbers per span.
 """
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from penstock.bench.metrics import aggregate
 from penstock.bench.offline import MeteredExecutor, run_offline
 from penstock.bench.roofline import decode_share
 from penstock.bench.workload import WorkloadSpec, build_workload
@@ -12,6 +11,7 @@ from penstock.core.plan import PlanShape
 from penstock.engine.core import build_engine
 from penstock.testing.builders import make_spec
 from penstock.testing.fake_executor import FakeExecutor
+from penstock.workload.metrics.records import aggregate
 
 
 def build(*, admit="unlimited", poison=frozenset(), **spec):

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from penstock.bench.machine import command_line, machine, versions
-from penstock.bench.metrics import Record
 from penstock.bench.report import details, envelope, result_path, write_result
 from penstock.core.errors import ConfigError
+from penstock.workload.metrics.records import Record
 
 
 @pytest.mark.parametrize("key", [["--api-key", "hush"], ["--api-key=hush"], ["--server.api-key", "hush"]])

@@ -6,10 +6,10 @@ import dataclasses
 import pytest
 
 from penstock.bench.client import CHAT, Target, open_client, piece_of
-from penstock.bench.metrics import aggregate
 from penstock.bench.serve import Load, discover, run_load
 from penstock.bench.workload import Item, WorkloadSpec, build_workload
 from penstock.core.errors import ConfigError, PenstockError
+from penstock.workload.metrics.records import aggregate
 
 
 def drive(server, items, load=None, **target):

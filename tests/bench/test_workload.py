@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.bench.trace import read_trace
 from penstock.bench.workload import FIRST_ID, WorkloadSpec, build_workload
 from penstock.core.errors import ConfigError
+from penstock.workload.trace import read_trace
 
 AZURE = Path(__file__).parents[3] / "shared" / "data" / "azure_2023"
 CSV = """TIMESTAMP,ContextTokens,GeneratedTokens

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from penstock.bench.metrics import Record, aggregate, meets, parse_slo, percentile, summarise
 from penstock.core.errors import ConfigError
+from penstock.workload.metrics.records import Record, aggregate, meets, parse_slo, percentile, summarise
 
 
 def three():

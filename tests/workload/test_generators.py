@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from penstock.bench.arrivals import gamma_arrivals, replay
-from penstock.bench.lengths import parse_lengths
 from penstock.core.errors import ConfigError
+from penstock.workload.arrivals import gamma_arrivals, replay
+from penstock.workload.lengths import parse_lengths
 
 
 def rng(seed=0):
