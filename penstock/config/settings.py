@@ -82,6 +82,8 @@ class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
     admit: Annotated[str, _doc("Accept or turn away: 'unlimited' or 'queue-bound(1024)'")] = (
         "queue-bound(4096)"
     )
+    reserve: Annotated[str, _doc("Room that a waiting sequence must find: 'known', 'final'")] = "known"
+    retain: Annotated[str, _doc("Whose KV stays pinned after the end: 'none'")] = "none"
     pipeline_depth: Annotated[
         int, _doc("Steps in flight besides the current; -1 lets the device choose", ge=-1, le=1)
     ] = -1

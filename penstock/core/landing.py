@@ -34,7 +34,7 @@ class Landing:
         s.in_flight.popleft()
         ticket, page = result.ticket, s.kv.page
         running, finished = SeqState.RUNNING, SeqState.FINISHED
-        charge = s.policies.order.on_tokens if s.policies.order.charges else None
+        tell = s.watch.tokens
         for (seq, n), work, item in zip(members, plan.items, result.items, strict=True):
             if seq.state is finished:
                 continue
@@ -47,22 +47,27 @@ class Landing:
                     s.kv.commit(seq)
                 if n == 1 and work.start >= seq.prompt_length and done > seq.high_water:
                     seq.high_water = done
+                    fresh = 0
                 else:
-                    self._count(seq, work.start, done)
-            if charge is not None:
-                charge(seq, 0 if work.start >= seq.prompt_length else n, len(item.tokens))
+                    fresh = self._count(seq, work.start, done)
+            else:
+                fresh = 0
+            for call in tell:
+                call(seq, fresh, len(item.tokens))
             if item.tokens or item.prompt_logprobs:
                 self._deliver(seq, item, work.start)
         s.landed(ticket)
         if s.suspects and len(members) == 1 and s.suspects[0] is members[0][0]:
             s.suspects.popleft()
 
-    def _count(self, seq: Sequence, start: int, done: int) -> None:
-        """Split the tokens just computed into fresh prompt work and recomputation."""
+    def _count(self, seq: Sequence, start: int, done: int) -> int:
+        """Split the tokens just computed into fresh prompt work, which is returned, and recomputation."""
         counters, known = self._s.counters, seq.high_water
+        fresh = max(0, min(done, seq.prompt_length) - max(start, known))
         counters.recomputed_tokens += max(0, min(known, done) - start)
-        counters.prompt_tokens += max(0, min(done, seq.prompt_length) - max(start, known))
+        counters.prompt_tokens += fresh
         seq.high_water = max(known, done)
+        return fresh
 
     def _deliver(self, seq: Sequence, item: ItemResult, start: int) -> None:
         s, tokens, known = self._s, item.tokens, seq.tokens

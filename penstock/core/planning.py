@@ -149,7 +149,9 @@ class Planner:
                 blocked = acquire_all(s.resources, seq)
             if blocked:
                 s.counters.blocked(blocked)
-                return
+                if s.policies.order.stops or not (s.kv.available and s.slots.available):
+                    return
+                continue
             rows = builder.fit(seq.target - seq.planned)
             if rows == 0:
                 s.give_back(seq)
@@ -181,6 +183,8 @@ class Planner:
             seq.first_scheduled = s.now
             s.kv.note_admitted(seq)
         s.running.add(seq)
+        for tell in s.watch.admit:
+            tell(seq, s.now)
 
     # -- after a fault -----------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ choices and owns every count, so that it can never corrupt. Policies never read 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from penstock.core.plan import PlanShape
 from penstock.core.request import RequestSpec
 
 if TYPE_CHECKING:
@@ -51,8 +52,20 @@ class SequenceView(Protocol):
     def first_scheduled(self) -> float: ...  # noqa: D102
 
 
+class StepCost(Protocol):
+    """Predicts how long a step takes; `penstock.cost` has the models."""
+
+    def step(self, shape: PlanShape) -> float:
+        """Return the seconds that a step of this shape takes."""
+        ...
+
+
 class EngineView(Protocol):
     """What a policy may see of the engine; every property is O(1)."""
+
+    @property
+    def step(self) -> int:
+        """Steps planned so far."""
 
     @property
     def now(self) -> float:
@@ -82,6 +95,18 @@ class EngineView(Protocol):
     def token_budget(self) -> int:
         """Largest token budget a step may have."""
 
+    @property
+    def cost(self) -> StepCost | None:
+        """Step times of this engine's model and device, if they are known."""
+
+    def running_sequences(self) -> Iterable[SequenceView]:
+        """Return the sequences that hold a slot; the caller must not keep the iterable."""
+        ...
+
+    def cached_tokens(self, seq: SequenceView) -> int:
+        """Return how many tokens of a waiting sequence the prefix cache holds now; O(prompt pages)."""
+        ...
+
 
 class StepShape(msgspec.Struct, frozen=True, gc=False):
     """A step's mix, as data that the mechanism interprets and clamps."""
@@ -107,6 +132,55 @@ class Reject(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
+class Watcher:
+    """Base of policies that follow the lives of sequences; override what you need, the rest costs nothing.
+
+    A policy of any slot may be a watcher. Policies made of policies list those in `parts`.
+    """
+
+    def parts(self) -> tuple[object, ...]:
+        """Return the policies that this one is made of, for the mechanism to bind and inform."""
+        return ()
+
+    def bind(self, view: EngineView) -> None:
+        """Receive the engine's view, once, before anything else."""
+
+    def on_arrive(self, seq: SequenceView, now: float) -> None:
+        """A new sequence is about to join the queue."""
+
+    def on_admit(self, seq: SequenceView, now: float) -> None:
+        """A sequence left the queue for a slot; ``seq.preemptions > 0`` if not for the first time."""
+
+    def on_tokens(self, seq: SequenceView, prefill: int, decode: int) -> None:
+        """Work landed: prompt tokens computed for the first time, and tokens generated."""
+
+    def on_preempt(self, seq: SequenceView, now: float) -> None:
+        """A running sequence lost its place and is about to join the queue again."""
+
+    def on_finish(self, seq: SequenceView, now: float, running: bool) -> None:
+        """A sequence reached its terminal event; ``running``: it held a slot until now."""
+
+
+class OrderIndex(Protocol):
+    """The waiting sequences, arranged so that their order finds the next candidate quickly."""
+
+    def add(self, seq: SequenceView) -> None:
+        """Take a sequence in."""
+        ...
+
+    def remove(self, seq: SequenceView) -> None:
+        """Take a sequence out that was added."""
+        ...
+
+    def candidates(self, now: float) -> Iterator[SequenceView]:
+        """Yield sequences best first, lazily: the one yielded may be removed, and others added, in between.
+
+        Leaving some out (whose tenant's turn it is not, say) is allowed as long as, whenever sequences
+        wait and nothing runs, at least one is yielded.
+        """
+        ...
+
+
 class OrderPolicy(Protocol):
     """Who goes first, among the waiting and among the running.
 
@@ -114,16 +188,23 @@ class OrderPolicy(Protocol):
     """
 
     static: bool
-    """True if a sequence's key never changes while it lives; the queue is then kept sorted."""
-    charges: bool
-    """True if `on_tokens` wants to be called."""
+    """True if a sequence's key never changes while it lives; the running are then kept sorted."""
+    stops: bool
+    """A candidate that finds no room holds up those behind it (no overtaking); otherwise they are tried."""
 
     def key(self, seq: SequenceView, now: float) -> Any:
         """Return a sortable key; smaller goes first. The mechanism breaks ties by submission order."""
         ...
 
     def rank(self, seqs: Iterable[SequenceView], now: float) -> Iterator[SequenceView]:
-        """Yield every sequence once, best first; may be lazy, since keys may change as it is consumed."""
+        """Yield every given sequence once, best first (the running, when they are not kept sorted)."""
+        ...
+
+    def index(self, inner: Callable[[], OrderIndex] | None = None) -> OrderIndex:
+        """Return an empty arrangement of the waiting; among its equals those of ``inner`` decide.
+
+        Without ``inner``, equals go by submission order.
+        """
         ...
 
     def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
@@ -134,12 +215,23 @@ class OrderPolicy(Protocol):
         """
         ...
 
-    def on_tokens(self, seq: SequenceView, prefill: int, decode: int) -> None:
-        """Take note of landed work: prompt-side tokens computed and tokens generated."""
+
+class ReservePolicy(Protocol):
+    """How much room must be left for a waiting sequence to be admitted."""
+
+    def demand(self, seq: SequenceView, view: EngineView) -> int:
+        """Return the blocks that must be obtainable, those of its cached prefix included.
+
+        The mechanism takes the blocks of the known tokens only; less than these cannot be demanded.
+        """
         ...
 
-    def on_finish(self, seq: SequenceView) -> None:
-        """Forget a sequence that reached its terminal event."""
+
+class RetainPolicy(Protocol):
+    """Whether the KV of a sequence that finished stays pinned, and for how long."""
+
+    def seconds(self, seq: SequenceView, view: EngineView) -> float:
+        """Return how long nobody may evict the sequence's KV; 0 leaves it to the prefix cache."""
         ...
 
 
@@ -209,3 +301,5 @@ class Policies(msgspec.Struct, frozen=True):
     preempt: PreemptPolicy
     evict: EvictPolicy
     admit: AdmitPolicy
+    reserve: ReservePolicy
+    retain: RetainPolicy

@@ -1,44 +1,37 @@
-"""The waiting queue: sorted once for static orders, ranked on demand for those whose keys move."""
+"""The waiting queue: who waits, arranged by the order policy's index."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from sortedcontainers import SortedKeyList
 
 from penstock.core.policy import OrderPolicy
 from penstock.core.sequence import Sequence
 
 
 class WaitingQueue:
-    """Sequences waiting for admission, in the order that a policy gives.
-
-    With a static order, adding and removing cost O(log n) and a step touches only the sequences that it
-    admits. Otherwise the policy ranks the queue when the scheduler asks for candidates.
+    """Sequences waiting for admission. Membership is kept here, so that an index cannot invent or lose any.
 
     Args:
-        order: the policy.
+        order: the policy, which arranges them.
     """
 
     def __init__(self, order: OrderPolicy) -> None:
-        self._order = order
-        self._sorted: Any = SortedKeyList(key=self._key) if order.static else None
-        self._plain: dict[int, Sequence] = {}
-
-    def _key(self, seq: Sequence) -> tuple[Any, int]:
-        return (self._order.key(seq, 0.0), seq.number)
+        self._index = order.index()
+        self._members: dict[int, Sequence] = {}
 
     def __len__(self) -> int:
         """Sequences waiting."""
-        return len(self._plain)
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """Iterate over the waiting in no order that means anything."""
+        return iter(self._members.values())
 
     def add(self, seq: Sequence) -> None:
         """Take a sequence in."""
-        self._plain[seq.number] = seq
+        self._members[seq.number] = seq
         seq.queued = True
-        if self._sorted is not None:
-            self._sorted.add(seq)
+        self._index.add(seq)
 
     def remove(self, seq: Sequence) -> None:
         """Take a sequence out.
@@ -46,22 +39,13 @@ class WaitingQueue:
         Raises:
             KeyError: it is not waiting.
         """
-        del self._plain[seq.number]
+        del self._members[seq.number]
         seq.queued = False
-        if self._sorted is not None:
-            self._sorted.remove(seq)
+        self._index.remove(seq)
 
     def candidates(self, now: float) -> Iterator[Sequence]:
         """Yield sequences best first; those yielded may be removed, and others added, in between."""
-        if self._sorted is None:
-            for seq in self._order.rank(list(self._plain.values()), now):
-                assert isinstance(seq, Sequence)
-                if seq.queued:
-                    yield seq
-            return
-        passed = 0
-        while passed < len(self._sorted):
-            seq = self._sorted[passed]
-            yield seq
+        for seq in self._index.candidates(now):
+            assert isinstance(seq, Sequence)
             if seq.queued:
-                passed += 1
+                yield seq

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from penstock.core.kv.manager import KVManager
-    from penstock.core.running import RunningSet
     from penstock.core.sequence import Sequence
 
 
@@ -55,6 +55,11 @@ class SlotResource:
         """Slots that come free when their step lands."""
         return len(self._fence)
 
+    @property
+    def available(self) -> int:
+        """Slots that can be had at once."""
+        return len(self._free)
+
     def try_acquire(self, seq: Sequence) -> bool:
         """Take a slot; False if all are taken."""
         if not self._free:
@@ -91,23 +96,22 @@ class SlotResource:
 
 
 class KVResource:
-    """KV blocks for all of a sequence's known tokens, leaving a little for those already running.
+    """KV blocks for all of a sequence's known tokens, where the reserve policy's demand is met.
 
     Args:
         kv: the manager.
-        running: the running set; while it is empty no headroom is kept.
     """
 
     name = "blocks"
 
-    def __init__(self, kv: KVManager, running: RunningSet) -> None:
+    def __init__(self, kv: KVManager) -> None:
         self._kv = kv
-        self._running = running
-        self._watermark = max(1, kv.pool.size // 100)
+        self.demand: Callable[[Sequence], int] = lambda seq: 0
+        """Blocks that must be obtainable for a sequence; set by the planner."""
 
     def try_acquire(self, seq: Sequence) -> bool:
         """Take the cached prefix and blocks for the rest; False if they are not to be had."""
-        return self._kv.acquire(seq, self._watermark if len(self._running) else 0)
+        return self._kv.acquire(seq, self.demand(seq))
 
     def release(self, seq: Sequence) -> None:
         """Give every block back and forget what was computed."""

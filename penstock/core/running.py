@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterator
 from typing import Any
 
 from penstock.core.policy import OrderPolicy
@@ -26,6 +27,10 @@ class RunningSet:
     def __len__(self) -> int:
         """Sequences running."""
         return len(self._members)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """Iterate over the members in no order that means anything."""
+        return iter(self._members)
 
     def add(self, seq: Sequence) -> None:
         """Take a sequence in."""

@@ -23,7 +23,8 @@ class Scheduler:
 
     def __init__(self, state: SchedulerState) -> None:
         self.state = state
-        self._view = StateView(self.state)
+        self._view = StateView(state)
+        state.bind(self._view)
         self._planner = Planner(self.state, self._view)
         self._landing = Landing(self.state)
         self._submitted = 0
@@ -47,6 +48,8 @@ class Scheduler:
         s.sequences[spec.id] = seq
         s.counters.submitted += 1
         s.move(seq, SeqState.READY)
+        for tell in s.watch.arrive:
+            tell(seq, now)
         s.waiting.add(seq)
 
     def _check(self, seq: Sequence) -> None:

@@ -9,13 +9,14 @@ from penstock.core.executor import ExecutorSpec
 from penstock.core.kv.manager import KVManager
 from penstock.core.output import Finish, FinishReason, Output, Timeline
 from penstock.core.plan import StepPlan
-from penstock.core.policy import Policies
+from penstock.core.policy import EngineView, Policies, StepCost
 from penstock.core.queue import WaitingQueue
 from penstock.core.resources import KVResource, Resource, SlotResource
 from penstock.core.running import RunningSet
 from penstock.core.sequence import Sequence
 from penstock.core.states import SeqState, transition
 from penstock.core.stats import Counters
+from penstock.core.watch import Watch
 
 Members = list[tuple[Sequence, int]]
 """The sequences of a step with their row counts, in the order of its work items."""
@@ -31,6 +32,7 @@ class SchedulerState:
         max_tokens: largest token budget of a step.
         prefix_caching: whether prompt prefixes are reused.
         sink: receiver of state transitions.
+        cost: step times, for policies that ask.
     """
 
     def __init__(
@@ -42,9 +44,12 @@ class SchedulerState:
         max_tokens: int,
         prefix_caching: bool = True,
         sink: EventSink | None = None,
+        cost: StepCost | None = None,
     ) -> None:
         self.spec = spec
         self.policies = policies
+        self.cost = cost
+        self.watch = Watch(policies)
         self.max_tokens = max_tokens
         self.sink = sink
         self.now = 0.0
@@ -58,7 +63,8 @@ class SchedulerState:
         self.waiting = WaitingQueue(policies.order)
         self.running = RunningSet(policies.order)
         self.slots = SlotResource(min(max_seqs, spec.slots))
-        self.resources: tuple[Resource, ...] = (self.slots, KVResource(self.kv, self.running))
+        self._room = KVResource(self.kv)
+        self.resources: tuple[Resource, ...] = (self.slots, self._room)
         self.sequences: dict[str, Sequence] = {}
         """Every live sequence by request id."""
         self.in_flight: deque[tuple[StepPlan, Members]] = deque()
@@ -67,6 +73,13 @@ class SchedulerState:
         """Sequences of a step that failed, to be retried one at a time."""
         self.outbox: list[Output] = []
         self.counters = Counters()
+
+    def bind(self, view: EngineView) -> None:
+        """Show the policies the engine."""
+        demand = self.policies.reserve.demand
+        self._room.demand = lambda seq: demand(seq, view)
+        for tell in self.watch.bind:
+            tell(view)
 
     def at(self, now: float) -> None:
         """Set the time of what happens next, in engine-clock seconds."""
@@ -98,6 +111,8 @@ class SchedulerState:
         self.counters.preemptions += 1
         self.move(seq, SeqState.PREEMPTED)
         self.move(seq, SeqState.READY)
+        for tell in self.watch.preempt:
+            tell(seq, self.now)
         self.waiting.add(seq)
 
     def finish(self, seq: Sequence, reason: FinishReason, detail: str = "", stop: int | None = None) -> None:
@@ -109,7 +124,8 @@ class SchedulerState:
             detail: more about that; see `FinishReason`.
             stop: the stop token, if one ended it.
         """
-        if seq.state is SeqState.RUNNING:
+        running = seq.state is SeqState.RUNNING
+        if running:
             self.running.remove(seq)
             self.give_back(seq)
             if seq in self.suspects:
@@ -118,7 +134,8 @@ class SchedulerState:
             self.waiting.remove(seq)
         self.move(seq, SeqState.FINISHED)
         del self.sequences[seq.id]
-        self.policies.order.on_finish(seq)
+        for tell in self.watch.finish:
+            tell(seq, self.now, running)
         self.counters.finished[reason] += 1
         timeline = Timeline(seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, self.now)
         self._say(seq, Finish(reason, detail, stop, timeline, seq.preemptions))

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from penstock.core.output import EngineStats
+from penstock.core.policy import SequenceView, StepCost
+from penstock.core.sequence import Sequence
 from penstock.core.state import SchedulerState
 
 
 class StateView:
-    """Implements `penstock.core.policy.EngineView`; every property is O(1)."""
+    """Implements `penstock.core.policy.EngineView`."""
 
     __slots__ = ("_s",)
 
     def __init__(self, state: SchedulerState) -> None:
         self._s = state
+
+    @property
+    def step(self) -> int:
+        """Steps planned so far."""
+        return self._s.counters.steps
 
     @property
     def now(self) -> float:
@@ -48,6 +57,20 @@ class StateView:
     def token_budget(self) -> int:
         """Largest token budget a step may have."""
         return self._s.max_tokens
+
+    @property
+    def cost(self) -> StepCost | None:
+        """Step times of this engine's model and device, if they are known."""
+        return self._s.cost
+
+    def running_sequences(self) -> Iterable[SequenceView]:
+        """Return the sequences that hold a slot."""
+        return self._s.running
+
+    def cached_tokens(self, seq: SequenceView) -> int:
+        """Return how many tokens of a waiting sequence the prefix cache holds now."""
+        assert isinstance(seq, Sequence)
+        return len(self._s.kv.probe(seq)) * self._s.kv.page
 
 
 def snapshot(s: SchedulerState) -> EngineStats:

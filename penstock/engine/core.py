@@ -13,6 +13,7 @@ from penstock.core.events import EventSink
 from penstock.core.executor import Executor
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.plan import StepPlan
+from penstock.core.policy import StepCost
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
 from penstock.core.state import SchedulerState
@@ -70,6 +71,15 @@ class EngineCore:
 
     def tick(self) -> list[Output]:
         """Keep the pipeline full, land its oldest step, and return what happened since the last tick."""
+        self.fill()
+        return self.land()
+
+    def fill(self) -> int | None:
+        """The first half of a tick: plan and submit steps until the pipeline is full.
+
+        Returns:
+            The ticket of the oldest step in flight, which `land` will wait for; None if there is none.
+        """
         while len(self._in_flight) <= self._depth:
             plan = self.scheduler.plan(self.clock.now())
             if plan is None:
@@ -81,6 +91,10 @@ class EngineCore:
                 self._fail(plan, fault)
                 break
             self._in_flight.append(plan)
+        return self._in_flight[0].ticket if self._in_flight else None
+
+    def land(self) -> list[Output]:
+        """The second half of a tick: wait for the oldest step, if any, and return what happened."""
         if self._in_flight:
             self._land_oldest()
         return self.scheduler.take_outputs()
@@ -139,6 +153,7 @@ def build_engine(
     cache: CacheConfig | None = None,
     clock: Clock | None = None,
     sink: EventSink | None = None,
+    cost: StepCost | None = None,
 ) -> EngineCore:
     """Put an engine together around an executor.
 
@@ -149,6 +164,7 @@ def build_engine(
         cache: for ``enable_prefix_caching``.
         clock: source of time; the machine's monotonic clock by default.
         sink: receiver of state transitions.
+        cost: step times, for policies that ask.
 
     Raises:
         ConfigError: a policy string cannot be read or used.
@@ -162,6 +178,7 @@ def build_engine(
             max_tokens=schedule.max_num_batched_tokens or 512,
             prefix_caching=(cache or CacheConfig()).enable_prefix_caching,
             sink=sink,
+            cost=cost,
         )
     )
     depth = spec.pipeline_depth if schedule.pipeline_depth < 0 else schedule.pipeline_depth

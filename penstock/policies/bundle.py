@@ -19,4 +19,6 @@ def build_policies(config: ScheduleConfig) -> Policies:
         preempt=parse_policy("preempt", config.preempt),
         evict=parse_policy("evict", config.evict),
         admit=parse_policy("admit", config.admit),
+        reserve=parse_policy("reserve", config.reserve),
+        retain=parse_policy("retain", config.retain),
     )

@@ -32,6 +32,8 @@ from penstock.engine.core import EngineCore
 from penstock.policies.admit.unlimited import Unlimited
 from penstock.policies.evict.lru import LRU
 from penstock.policies.preempt.newest import Newest
+from penstock.policies.reserve.known import Known
+from penstock.policies.retain.none import NoRetention
 from penstock.policies.shape.chunked import Chunked
 from penstock.testing.builders import make_request, make_spec
 from penstock.testing.clock import ManualClock
@@ -95,6 +97,7 @@ def check_order(make: Callable[[], OrderPolicy], *, starvation_bound: int | None
         assert ranked == list(make().rank(shuffled, 20.0)), "rank() must not depend on the order of its input"
         for seq in seqs if first.static else []:
             assert first.key(seq, 0.0) == first.key(seq, 1e6), "a static key must not depend on the time"
+        _check_index(make, seqs)
         for a, b in pairwise(seqs):
             mutual = first.may_displace(a, b, 20.0) and first.may_displace(b, a, 20.0)
             assert not mutual, "two sequences must not displace each other"
@@ -105,6 +108,22 @@ def check_order(make: Callable[[], OrderPolicy], *, starvation_bound: int | None
     steps = _run_under_load(make(), starvation_bound)
     if starvation_bound is not None:
         assert steps <= starvation_bound, f"starved: {steps} steps, {starvation_bound} claimed"
+
+
+def _check_index(make: Callable[[], OrderPolicy], seqs: list[Seq]) -> None:
+    """Taken one by one, everybody waiting is offered; whoever left the queue is not."""
+    index = make().index()
+    for seq in seqs:
+        index.add(seq)
+    index.remove(seqs[0])
+    left = set(seqs[1:])
+    while left:
+        offered = next(index.candidates(20.0), None)
+        assert offered is not None, "the index must offer somebody while anybody waits"
+        assert offered in left, "the index offered a sequence that does not wait"
+        index.remove(offered)
+        left.discard(offered)
+    assert next(index.candidates(20.0), None) is None, "an empty index must offer nobody"
 
 
 def _check_work(policy: OrderPolicy) -> None:
@@ -119,7 +138,15 @@ def _run_under_load(policy: OrderPolicy, bound: int | None) -> int:
     """Submit one request of the worst rank, then newcomers for ever; return the steps until it finished."""
     clock = ManualClock()
     spec = make_spec(slots=3, blocks=24, page_size=4)
-    policies = Policies(order=policy, shape=Chunked(), preempt=Newest(), evict=LRU(), admit=Unlimited())
+    policies = Policies(
+        order=policy,
+        shape=Chunked(),
+        preempt=Newest(),
+        evict=LRU(),
+        admit=Unlimited(),
+        reserve=Known(),
+        retain=NoRetention(),
+    )
     engine = EngineCore(
         Scheduler(SchedulerState(spec, policies, max_seqs=3, max_tokens=16)),
         FakeExecutor(spec, clock=clock),

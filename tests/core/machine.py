@@ -103,7 +103,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _check_nobody_overtaken(self, before, landed):
         admitted = [seq for seq in self.b.running._members if seq not in before]
-        waiting = [seq for seq in self.b.waiting._plain.values() if seq.ticket <= landed]
+        waiting = [seq for seq in self.b.waiting if seq.ticket <= landed]
         for new in admitted:
             for old in waiting:
                 assert (new.arrival, new.number) < (old.arrival, old.number), f"{new.id} overtook {old.id}"

@@ -119,8 +119,8 @@ def starve_the_preempted(monkeypatch):
 def share_a_page_before_it_is_written(monkeypatch):
     original = KVManager.acquire
 
-    def acquire(self, seq, headroom):
-        if not original(self, seq, headroom):
+    def acquire(self, seq, demand=0):
+        if not original(self, seq, demand):
             return False
         seq.computed, landed = min(seq.target - 1, 4), seq.computed
         self.commit(seq)
@@ -141,7 +141,7 @@ PLANTED = {
     lose_a_terminal_event: "has no terminal event",
     overtake: "overtook",
     starve_the_preempted: "somebody starved",
-    share_a_page_before_it_is_written: "does not hold its tokens",
+    share_a_page_before_it_is_written: "does not hold its tokens|must be held and not kept",
 }
 
 
@@ -157,4 +157,4 @@ def test_finds_planted_bug(plant, monkeypatch):
     hunt = settings(QUICK, max_examples=400, phases=[Phase.generate])
     with pytest.raises(BaseException) as caught:
         run_state_machine_as_test(SchedulerMachine, settings=hunt)
-    assert PLANTED[plant] in messages(caught.value)
+    assert any(symptom in messages(caught.value) for symptom in PLANTED[plant].split("|"))

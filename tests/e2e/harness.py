@@ -20,6 +20,8 @@ from penstock.policies.admit.unlimited import Unlimited
 from penstock.policies.evict.lru import LRU
 from penstock.policies.order.fcfs import FCFS
 from penstock.policies.preempt.newest import Newest
+from penstock.policies.reserve.known import Known
+from penstock.policies.retain.none import NoRetention
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,13 @@ class Harness:
         kv = self.decoder.new_kv(blocks, self.page)
         executor = InlineExecutor(self.decoder, kv, spec, fault=fault, defer=bool(depth))
         policies = Policies(
-            order=FCFS(), shape=ChunkOf(chunk), preempt=Newest(), evict=LRU(), admit=Unlimited()
+            order=FCFS(),
+            shape=ChunkOf(chunk),
+            preempt=Newest(),
+            evict=LRU(),
+            admit=Unlimited(),
+            reserve=Known(),
+            retain=NoRetention(),
         )
         scheduler = Scheduler(
             SchedulerState(

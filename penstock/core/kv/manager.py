@@ -57,21 +57,22 @@ class KVManager:
             return []
         return self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
 
-    def acquire(self, seq: Sequence, headroom: int) -> bool:
+    def acquire(self, seq: Sequence, demand: int = 0) -> bool:
         """Give an admitted sequence its cached prefix and blocks for all its known tokens, or nothing.
 
         Args:
             seq: a sequence without blocks.
-            headroom: blocks that must stay available afterwards.
+            demand: blocks that must be obtainable, those of the cached prefix included.
 
         Returns:
             False, with nothing changed, if the blocks are not to be had.
         """
         path = self.probe(seq)
         pool = self.pool
-        need = self.pages(seq.target) - len(path)
+        known = self.pages(seq.target)
+        need = known - len(path)
         idle = sum(1 for node in path if pool.refs[node.block] == 0)
-        if self.available - idle < need + headroom:
+        if self.available - idle < max(known, demand) - len(path):
             return False
         self.index.lease(path)
         seq.blocks = [node.block for node in path]

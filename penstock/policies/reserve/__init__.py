@@ -1,0 +1,1 @@
+"""Built-in `reserve` policies, one a file."""

@@ -1,0 +1,1 @@
+"""Built-in `retain` policies, one a file."""
