@@ -1,8 +1,8 @@
 """A request of a workload: what it will send, when, and (kept from every policy) how long its answer gets.
 
 Prompts are made of *spans*: token ids that follow from a stream's number and a position, so that equal spans
-are equal tokens and prefix sharing in a simulated cache is exact, while a workload of a million requests holds
-two numbers per span.
+are equal tokens and prefix sharing in a simulated cache is exact, while a workload of a million requests
+holds two numbers per span.
 """
 
 from __future__ import annotations
@@ -77,10 +77,16 @@ class TraceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             arrival: engine-clock seconds.
             vocab_size: of a real model, whose ids the prompt is folded into; 0 for a simulated one.
         """
+        if vocab_size:
+            # A real model does not know the truth: it is made to stop where the trace did.
+            sampling = SamplingParams(max_tokens=self.output_tokens, temperature=0.0, ignore_eos=True)
+        else:
+            sampling = SamplingParams(max_tokens=self.max_tokens or self.output_tokens, temperature=0.0)
         return RequestSpec(
             id=self.id,
             prompt_ids=self.prompt_ids(vocab_size),
-            sampling=SamplingParams(max_tokens=self.max_tokens or self.output_tokens, temperature=0.0),
+            sampling=sampling,
+            eos_ids=() if vocab_size else (0,),
             arrival=arrival,
             tenant=self.tenant,
             weight=self.weight,

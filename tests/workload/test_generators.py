@@ -75,7 +75,8 @@ def test_lengths_are_clipped_and_repeat():
     assert max(first) == 300
 
 
-BAD = "|x|0|-5|1.5|uniform:5|uniform:9:5|uniform:0:5|lognormal:0:1|lognormal:9:-1|normal:1:2|1:2:3|inf"
+BAD = "|x|0|-5|1.5|uniform:5|uniform:9:5|uniform:0:5|lognormal:0:1|lognormal:9:-1|1:2:3|inf"
+BAD += "|normal:0:2|normal:9:-1|zipf:77|burstgpt:1.1:1|weibull:1:2"
 
 
 @pytest.mark.parametrize("text", [*BAD.split("|"), "lognormal:nan:1"])
