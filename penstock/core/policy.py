@@ -293,6 +293,38 @@ class AdmitPolicy(Protocol):
         ...
 
 
+class ReplicaView(Protocol):
+    """What a route policy may see of one engine among several."""
+
+    @property
+    def number(self) -> int:
+        """Its place among the replicas."""
+
+    @property
+    def outstanding(self) -> int:
+        """Requests given to it that have not ended."""
+
+    @property
+    def engine(self) -> EngineView:
+        """The engine as its own policies see it."""
+
+    def cached_tokens(self, prompt_ids: tuple[int, ...]) -> int:
+        """Return how many leading tokens of a prompt its prefix cache holds."""
+        ...
+
+
+class RoutePolicy(Protocol):
+    """Which replica gets a request."""
+
+    def choose(self, spec: RequestSpec, replicas: Sequence[ReplicaView], now: float) -> int:
+        """Return a place in ``replicas``."""
+        ...
+
+    def on_finish(self, request_id: str, replica: int, now: float) -> None:
+        """Take note that a request ended (however), by the number of its replica."""
+        ...
+
+
 class Policies(msgspec.Struct, frozen=True):
     """One policy per slot."""
 

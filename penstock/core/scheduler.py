@@ -23,9 +23,10 @@ class Scheduler:
 
     def __init__(self, state: SchedulerState) -> None:
         self.state = state
-        self._view = StateView(state)
-        state.bind(self._view)
-        self._planner = Planner(self.state, self._view)
+        self.view = StateView(state)
+        """What the policies are given to look at."""
+        state.bind(self.view)
+        self._planner = Planner(self.state, self.view)
         self._landing = Landing(self.state)
         self._submitted = 0
 
@@ -40,7 +41,7 @@ class Scheduler:
         s.at(now)
         seq = Sequence(spec, self._submitted, s.spec.max_model_len)
         self._check(seq)
-        refusal = s.policies.admit.decide(spec, self._view)
+        refusal = s.policies.admit.decide(spec, self.view)
         if refusal is not None:
             raise Overloaded(refusal.reason, refusal.retry_after)
         self._submitted += 1

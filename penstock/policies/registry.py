@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from penstock.core.errors import ConfigError
 
-Slot = Literal["order", "shape", "preempt", "evict", "admit", "reserve", "retain"]
+Slot = Literal["order", "shape", "preempt", "evict", "admit", "reserve", "retain", "route"]
 ENTRY_POINT_GROUP = "penstock.policies"
 
 _FACTORIES: dict[tuple[str, str], Callable[..., Any]] = {}

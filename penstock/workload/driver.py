@@ -65,17 +65,15 @@ class OpenLoop:
 
     def __init__(self, requests: Iterable[TraceRequest]) -> None:
         self._rest: Iterator[TraceRequest] = iter(requests)
+        self._head = next(self._rest, None)
 
     def begin(self, world: World) -> None:
-        """Send the first request."""
-        self._next(world)
-
-    def _next(self, world: World) -> None:
-        request = next(self._rest, None)
-        if request is None:
-            return
-        world.submit(request)
-        world.at(max(request.arrival, world.now()), lambda: self._next(world))
+        """Send what is due and set a timer for the next."""
+        while self._head is not None and self._head.arrival <= world.now():
+            world.submit(self._head)
+            self._head = next(self._rest, None)
+        if self._head is not None:
+            world.at(self._head.arrival, lambda: self.begin(world))
 
     def served(self, result: Served, world: World) -> None:
         """Ignore it: open loop."""

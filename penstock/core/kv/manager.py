@@ -43,6 +43,10 @@ class KVManager:
         """Blocks needed to hold ``tokens`` tokens."""
         return -(-tokens // self.page)
 
+    def namespace_of(self, cache_namespace: str, adapter: str | None) -> Hashable:
+        """The isolation domain of cached prefixes of such requests."""
+        return (self._fingerprint, cache_namespace, adapter)
+
     def namespace(self, seq: Sequence) -> Hashable:
         """The isolation domain of a sequence's cached prefixes."""
         return (self._fingerprint, seq.spec.cache_namespace, seq.spec.adapter)

@@ -1,0 +1,1 @@
+"""Built-in `route` policies, one a file."""
