@@ -11,7 +11,7 @@ import msgspec
 
 Kind = Literal["property", "simulated", "real"]
 Run = Callable[[int, bool], dict[str, float]]
-"""Called with (seed, quick); returns figures by name. ``quick`` asks for a run of seconds that may miss its bars."""
+"""Called with (seed, quick); returns figures by name. A quick run takes seconds and may miss its bars."""
 
 
 class Bar(msgspec.Struct, frozen=True):
