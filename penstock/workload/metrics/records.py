@@ -13,13 +13,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.core.errors import ConfigError
+from penstock.workload.metrics.percentiles import PERCENTILES, percentile, summarise
 
-PERCENTILES = (50.0, 90.0, 99.0)
+__all__ = ["PERCENTILES", "Record", "aggregate", "meets", "parse_slo", "percentile", "summarise"]
+
 SLO_METRICS = ("ttft", "tpot", "e2el")
 
 
@@ -77,41 +78,6 @@ class Record:
         """Seconds between successive chunks."""
         times = self.token_times
         return [later - earlier for earlier, later in itertools.pairwise(times)]
-
-
-def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile: the smallest sample with at least ``percent`` % at or below it.
-
-    Raises:
-        ValueError: no samples, or a percentage outside (0, 100].
-    """
-    if not samples or not 0 < percent <= 100:
-        raise ValueError(f"need samples and a percentage in (0, 100], got {len(samples)} and {percent}")
-    rank = math.ceil(percent / 100 * len(samples) - 1e-9)
-    return sorted(samples)[max(rank, 1) - 1]
-
-
-def summarise(
-    name: str, samples: Sequence[float], percentiles: Iterable[float] = PERCENTILES
-) -> dict[str, float]:
-    """Return mean, standard deviation, median and percentiles of seconds, in milliseconds.
-
-    Args:
-        name: metric name put into the keys: ``mean_ttft_ms``, ``p99_ttft_ms``...
-        samples: seconds; when empty, all values are 0.
-        percentiles: percentages; 50 is reported as the median too.
-    """
-    wanted = list(percentiles)
-    if not samples:
-        mean = deviation = 0.0
-        points = dict.fromkeys([50.0, *wanted], 0.0)
-    else:
-        mean = math.fsum(samples) / len(samples)
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in samples) / len(samples))
-        points = {percent: percentile(samples, percent) for percent in [50.0, *wanted]}
-    result = {f"mean_{name}_ms": mean, f"median_{name}_ms": points[50.0], f"std_{name}_ms": deviation}
-    result |= {f"p{percent:g}_{name}_ms": points[percent] for percent in wanted}
-    return {key: value * 1000 for key, value in result.items()}
 
 
 def parse_slo(items: Iterable[str]) -> dict[str, float]:
