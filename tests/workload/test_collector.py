@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from penstock.core.output import Timeline
+from penstock.core.output import Finish, FinishReason, Output, Timeline
 from penstock.core.request import SLO, Turn
 from penstock.workload.metrics.collector import Collector
 from penstock.workload.request import Span, TraceRequest
@@ -14,6 +14,11 @@ from penstock.workload.request import Span, TraceRequest
 
 def request(name, prompt=10, output=4, **rest):
     return TraceRequest(id=name, arrival=0.0, prompt=(Span(1, prompt),), output_tokens=output, **rest)
+
+
+def end(scheduled=0.0, preemptions=0):
+    timeline = Timeline(first_scheduled=scheduled)
+    return Output("", finish=Finish(FinishReason.LENGTH, timeline=timeline, preemptions=preemptions))
 
 
 def three(mode="light", **rest):
@@ -26,14 +31,14 @@ def three(mode="light", **rest):
     made.arrived(request("b", 7, tenant="y", slo=SLO(ttft=0.6), program="p", turn=Turn(index=0)), 11.0)
     made.tokens("a", 1, 11.0)
     made.tokens("b", 1, 12.0)
-    made.finished("b", 12.0, True, "stop", Timeline(first_scheduled=11.25))
+    made.finished("b", 12.0, True, end(11.25))
     made.arrived(request("c", 1, think_tokens=1, program="p", turn=Turn(index=1, last=True)), 12.0)
     made.tokens("c", 1, 12.25)
     made.tokens("a", 1, 12.5)
-    made.finished("a", 12.5, True, "length", Timeline(first_scheduled=10.25))
+    made.finished("a", 12.5, True, end(10.25))
     made.preempted("c", 12.75)
     made.tokens("c", 1, 14.25)
-    made.finished("c", 14.25, True, "length", preemptions=1)
+    made.finished("c", 14.25, True, end(preemptions=1))
     return made
 
 
@@ -97,12 +102,12 @@ def test_effective_rate_of_fastgen():
 def test_failed_and_unfinished_requests_violate_every_objective(mode):
     made = three(mode)
     made.arrived(request("d"), 12.0)
-    made.finished("d", 13.0, False, "overload")
+    made.finished("d", 13.0, False, None, "overload")
     made.arrived(request("e"), 12.0)
     figures = made.summary({"ttft": 10.0})
     assert (figures["completed"], figures["failed"], figures["unfinished"]) == (3, 1, 1)
     assert figures["slo_attainment"] == pytest.approx(3 / 5)
-    assert made.details == {"stop": 1, "length": 2, "overload": 1}
+    assert made.details == {"overload": 1}
     assert made.slo_scale({"ttft": 1.0}, 0.9) == np.inf
 
 
@@ -167,5 +172,5 @@ def test_light_mode_is_small():
 def test_programs_cut_short_give_no_completion_time():
     made = Collector()
     made.arrived(request("a", program="p", turn=Turn(last=True)), 0.0)
-    made.finished("a", 1.0, False, "client")
+    made.finished("a", 1.0, False, None, "client")
     assert made.summary()["jobs"] == 0

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from penstock.core.output import Timeline
+from penstock.core.output import Output
 from penstock.workload.metrics.columns import Columns
 from penstock.workload.metrics.fairness import jain, service_difference, spread
 from penstock.workload.metrics.histogram import LogHistogram
@@ -94,7 +94,7 @@ class Collector:
         self.job_times: array[float] = array("d")
         """Seconds from the first arrival of each completed program to its last token."""
         self.details: dict[str, int] = {}
-        """How many requests ended with each detail."""
+        """How many requests ended with each detail, of those that failed or brought one."""
         self.live: dict[str, _Live] = {}
         self._tenants: dict[str, int] = {}
         self._programs: dict[str, float] = {}
@@ -155,9 +155,8 @@ class Collector:
         request_id: str,
         now: float,
         ok: bool,
+        output: Output | None = None,
         detail: str = "",
-        timeline: Timeline | None = None,
-        preemptions: int = 0,
     ) -> None:
         """A request ended, by itself (``ok``) or not; its last tokens have been reported before.
 
@@ -165,22 +164,24 @@ class Collector:
             request_id: as it arrived.
             now: when it ended.
             ok: it was served in full.
-            detail: why it ended.
-            timeline: the engine's milestones, of which the first scheduling is taken.
-            preemptions: how often it gave way.
+            output: its last one, which has the engine's milestones; None if the engine refused it or is not
+            ours. detail: why it ended, where that is not obvious.
         """
         live = self.live.pop(request_id)
         request = live.request
         ok = ok and live.count > 0
-        self.details[detail] = self.details.get(detail, 0) + 1
+        if detail or not ok:
+            self.details[detail] = self.details.get(detail, 0) + 1
         tenant = self._tenant(request.tenant)
-        scheduled = timeline.first_scheduled if timeline is not None and timeline.first_scheduled else -1.0
+        finish = output.finish if output is not None else None
+        scheduled = finish.timeline.first_scheduled if finish is not None else 0.0
+        preemptions = finish.preemptions if finish is not None else 0
         visible = live.visible if request.think_tokens else live.first
         last = live.last if live.first >= 0 else -1.0
         own = -1
         if request.slo is not None:
             own = int(ok and meets_own(request.slo, live.arrival, live.first, last, live.count))
-        times = (live.arrival, scheduled, live.first, visible, last, live.worst, live.lost, now)
+        times = (live.arrival, scheduled or -1.0, live.first, visible, last, live.worst, live.lost, now)
         tokens = (request.prompt_tokens, live.count, live.cached, tenant, preemptions)
         if live.times is not None:
             self.rows[request_id] = len(self.columns)
