@@ -49,29 +49,33 @@ def bracket(axis: Sequence[float], x: float) -> tuple[int, float]:
 
 
 class Plane:
-    """Values over (rows axis, columns axis), bilinear, extended beyond its ends.
+    """Values over (row, column), linear along each row and between rows, extended beyond the ends.
 
     Args:
-        values: (row, column) -> value; a full grid.
+        values: (row, column) -> value; each row may have columns of its own.
     """
 
     def __init__(self, values: dict[tuple[int, int], float]) -> None:
-        self.rows = sorted({r for r, _ in values})
-        self.columns = sorted({c for _, c in values})
-        self.values = [[values[r, c] for c in self.columns] for r in self.rows]
+        lines: dict[int, list[tuple[int, float]]] = {}
+        for (row, column), value in values.items():
+            lines.setdefault(row, []).append((column, value))
+        self._rows = sorted(lines)
+        points = [sorted(lines[row]) for row in self._rows]
+        self._columns = [[column for column, _ in line] for line in points]
+        self._values = [[value for _, value in line] for line in points]
 
     def at(self, row: float, column: float) -> float:
         """Return the value there."""
-        i, u = bracket(self.rows, row)
-        j, v = bracket(self.columns, column)
-        value = _along(self.values[i], j, v)
-        if u:
-            value += u * (_along(self.values[i + 1], j, v) - value)
+        i, share = bracket(self._rows, row)
+        value = self._along(i, column)
+        if share:
+            value += share * (self._along(i + 1, column) - value)
         return value
 
-
-def _along(values: Sequence[float], j: int, v: float) -> float:
-    return values[j] + v * (values[j + 1] - values[j]) if v else values[j]
+    def _along(self, i: int, column: float) -> float:
+        values = self._values[i]
+        j, share = bracket(self._columns[i], column)
+        return values[j] + share * (values[j + 1] - values[j]) if share else values[j]
 
 
 class AttentionGrid:

@@ -23,6 +23,8 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes per second, one direction, that one device of a group exchanges with the others."""
     host_link: float = 25e9
     """Bytes per second, one direction, between device and host memory."""
+    link_efficiency: float = 0.7
+    """Share of `link` that collectives reach."""
     link_latency: float = 1e-5
     """Seconds before the first byte of a collective arrives (launch and synchronisation)."""
     compute_efficiency: float = 0.6
@@ -34,16 +36,18 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _gpu(
-    name: str, tflops: float, gbps: float, gigabytes: float, link: float, host_link: float, **other: float
+    name: str, tflops: float, gbps: float, gigabytes: float, host_link: float, nvlink: float = 0.0
 ) -> Hardware:
     return Hardware(
         name=name,
         flops=tflops * TERA,
         bandwidth=gbps * GIGA,
         memory=gigabytes * GIGA,
-        link=link * GIGA,
+        link=(nvlink or host_link) * GIGA,
         host_link=host_link * GIGA,
-        **other,
+        # Over PCIe, collectives cross the host bridge: NCCL reaches about a quarter and starts later.
+        link_efficiency=0.7 if nvlink else 0.25,
+        link_latency=1e-5 if nvlink else 2e-5,
     )
 
 
@@ -51,31 +55,31 @@ def _gpu(
 # together, so half of that. PCIe: 16 GB/s for generation 3 x16, 32 for generation 4, 64 for generation 5.
 GPUS: tuple[Hardware, ...] = (
     # NVIDIA T4 data sheet: 65 TFLOPS fp16 (no bf16), 320 GB/s, 16 GB, PCIe 3.
-    _gpu("t4", 65, 320, 16, 16, 16),
+    _gpu("t4", 65, 320, 16, 16),
     # NVIDIA A10G (AWS G5 product page and data sheet): 70 TFLOPS fp16, 600 GB/s, 24 GB, PCIe 4.
-    _gpu("a10g", 70, 600, 24, 32, 32),
+    _gpu("a10g", 70, 600, 24, 32),
     # NVIDIA L4 data sheet: 242 TFLOPS with sparsity, so 121 dense; 300 GB/s, 24 GB, PCIe 4.
-    _gpu("l4", 121, 300, 24, 32, 32),
+    _gpu("l4", 121, 300, 24, 32),
     # NVIDIA A100 data sheets (SXM): 312 TFLOPS; 40 GB at 1,555 GB/s, 80 GB at 2,039 GB/s; NVLink 600 GB/s.
-    _gpu("a100-40g", 312, 1555, 40, 300, 32),
-    _gpu("a100-80g", 312, 2039, 80, 300, 32),
+    _gpu("a100-40g", 312, 1555, 40, 32, 300),
+    _gpu("a100-80g", 312, 2039, 80, 32, 300),
     # NVIDIA H100 data sheet (SXM): 1,979 TFLOPS with sparsity; 3.35 TB/s, 80 GB; NVLink 900 GB/s; PCIe 5.
-    _gpu("h100", 989.5, 3350, 80, 450, 64),
+    _gpu("h100", 989.5, 3350, 80, 64, 450),
     # NVIDIA H200 data sheet: arithmetic of the H100; 4.8 TB/s, 141 GB.
-    _gpu("h200", 989.5, 4800, 141, 450, 64),
-    # NVIDIA GH200 data sheet: H100 arithmetic, 96 GB HBM3 at 4 TB/s, NVLink-C2C 900 GB/s to the host.
+    _gpu("h200", 989.5, 4800, 141, 64, 450),
+    # NVIDIA GH200 data sheet: H100 arithmetic, 96 GB HBM3 at 4 TB/s, NVLink and host link 900 GB/s each.
     _gpu("gh200", 989.5, 4000, 96, 450, 450),
     # NVIDIA HGX B200 data sheet: 36 PFLOPS with sparsity for eight, 1.44 TB, 8 TB/s each; NVLink 1.8 TB/s.
-    _gpu("b200", 2250, 8000, 180, 900, 64),
+    _gpu("b200", 2250, 8000, 180, 64, 900),
     # NVIDIA Ada architecture paper: RTX 4090 165.2 TFLOPS (fp32 accumulation), 1,008 GB/s, 24 GB, PCIe 4.
-    _gpu("rtx4090", 165.2, 1008, 24, 32, 32),
+    _gpu("rtx4090", 165.2, 1008, 24, 32),
     # NVIDIA L40S data sheet: 362 TFLOPS dense, 864 GB/s, 48 GB, PCIe 4.
-    _gpu("l40s", 362, 864, 48, 32, 32),
+    _gpu("l40s", 362, 864, 48, 32),
     # NVIDIA RTX A6000 data sheet, GA102 paper: 154.8 TFLOPS dense, 768 GB/s, 48 GB; NVLink 112.5 GB/s.
-    _gpu("a6000", 154.8, 768, 48, 56.25, 32),
+    _gpu("a6000", 154.8, 768, 48, 32, 56.25),
     # NVIDIA RTX PRO 6000 Blackwell data sheet: 4 PFLOPS fp4 with sparsity, an eighth of it dense at 16 bits;
     # 1,597 GB/s (server edition), 96 GB, PCIe 5.
-    _gpu("rtxpro6000", 503, 1597, 96, 64, 64),
+    _gpu("rtxpro6000", 503, 1597, 96, 64),
 )
 ALIASES = {
     "a100": "a100-80g",

@@ -19,6 +19,7 @@ from penstock.cost.grid import AttentionGrid, Plane, equivalent_chunk, line
 from penstock.cost.hardware import Hardware
 from penstock.cost.roofline import distinct_experts
 from penstock.cost.shapes import ModelShape
+from penstock.cost.skew import Skew
 
 ONCE = frozenset({"embedding", "final_layernorm"})
 TWICE = frozenset({"layernorm"})
@@ -44,6 +45,29 @@ def read_rows(path: Path, *columns: str) -> list[tuple[str, ...]]:
         raise ConfigError("cost", f"{path} cannot be read: {err.strerror}") from err
 
 
+def read_meta(folder: Path) -> dict[str, str]:
+    """Read the plain entries of a profile's ``meta.yaml`` as text, by ``name`` or ``section.name``.
+
+    Deeper sections and lists are passed over; empty without such a file.
+    """
+    entries: dict[str, str] = {}
+    section = ""
+    for path in (folder / "meta.yaml", folder.parent / "meta.yaml"):
+        if not path.is_file():
+            continue
+        for text in path.read_text(encoding="utf-8").splitlines():
+            name, colon, value = text.partition(":")
+            indent = len(name) - len(name.lstrip())
+            if not colon or indent > 2 or name.lstrip().startswith(("-", "#")):
+                continue
+            value = value.strip().strip("'\"")
+            if indent == 0:
+                section = name
+            entries[name if indent == 0 else f"{section}.{name.strip()}"] = value
+        break
+    return entries
+
+
 class ProfileCost:
     """Cost model that adds up measured layers.
 
@@ -54,6 +78,8 @@ class ProfileCost:
         tp: tensor-parallel degree.
         graph_sizes: batch sizes for which the engine replays captured graphs; a step of fewer rows runs dense
             layers on the next size up. Empty: exact sizes.
+        skew: whether ``skew.csv`` corrects for unequal decode contexts; None asks the profile's own
+            ``meta.yaml``, whose ``skew_fit: enabled`` says whether these measurements are fit for use.
 
     Raises:
         ConfigError: a file is missing or malformed.
@@ -66,6 +92,7 @@ class ProfileCost:
         hardware: Hardware | None = None,
         tp: int = 1,
         graph_sizes: tuple[int, ...] = (),
+        skew: bool | None = None,
     ) -> None:
         if tp > 1 and hardware is None:
             raise ConfigError("cost", f"{tp} cards need a hardware row for the links between them")
@@ -75,6 +102,8 @@ class ProfileCost:
             self._tokens = self._dense(home)
             self._sequences = _lines(home / "per_sequence.csv", "sequences", lambda _: 1)
             self._attention = _attention(home / "attention.csv")
+            wanted = read_meta(folder).get("skew_fit.enabled") == "true" if skew is None else skew
+            self._skew = _skew(home) if wanted else None
             self._experts = self._moe(folder) if model.experts else []
         except ValueError as err:
             raise ConfigError("cost", f"{home} is not a layer profile: {err}") from err
@@ -82,7 +111,8 @@ class ProfileCost:
             self._pad(sorted(graph_sizes))
         if tp > 1 and hardware is not None:
             fixed = 2 * model.layers * hardware.link_latency
-            each = 4.0 * model.layers * (tp - 1) / tp * model.hidden * model.weight_width / hardware.link
+            each = 4.0 * model.layers * (tp - 1) / tp * model.hidden * model.weight_width
+            each /= hardware.link * hardware.link_efficiency
             self._tokens = [s + fixed + each * n for n, s in enumerate(self._tokens)]
 
     def _dense(self, home: Path) -> list[float]:
@@ -125,7 +155,13 @@ class ProfileCost:
         else:
             chunk = context = 0.0
         kv = shape.kv_tokens / decodes if decodes else 0.0
-        return seconds + self.model.layers * self._attention.at(chunk, context, decodes, kv)
+        attention = self._attention.at(chunk, context, decodes, kv)
+        if self._skew is not None:
+            alpha = self._skew.alpha(chunk, decodes, kv, shape.kv_max)
+            if alpha:
+                longest = self._attention.at(chunk, context, decodes, shape.kv_max)
+                attention += alpha * max(0.0, longest - attention)
+        return seconds + self.model.layers * attention
 
     @staticmethod
     def _at(table: list[float], n: int) -> float:
@@ -158,3 +194,9 @@ def _attention(path: Path) -> AttentionGrid:
     for chunk, context, decodes, kv, time in read_rows(path, *columns):
         rows[int(chunk), int(context), int(decodes), int(kv)] = float(time) * MICRO
     return AttentionGrid(rows)
+
+
+def _skew(home: Path) -> Skew:
+    columns = ("pc", "n", "kv_mean", "kv_big", "t_mean_us", "t_max_us", "t_skew_us")
+    rows = read_rows(home / "skew.csv", *columns)
+    return Skew(tuple(map(float, row)) for row in rows)  # type: ignore[misc]  # seven columns make seven numbers

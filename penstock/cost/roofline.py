@@ -65,7 +65,7 @@ class Roofline:
         self._head_pass = m.head_params * m.weight_width / reach
         width = m.hidden * m.weight_width
         self._sync = 2.0 * h.link_latency if tp > 1 else 0.0
-        self._exchange = 4.0 * (tp - 1) / tp * width / h.link if tp > 1 else 0.0
+        self._exchange = 4.0 * (tp - 1) / tp * width / (h.link * h.link_efficiency) if tp > 1 else 0.0
 
     def step(self, shape: PlanShape) -> float:
         """Return the seconds that a step of this shape takes."""
