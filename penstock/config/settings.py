@@ -104,6 +104,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
     allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _doc("Log verbosity")] = "info"
+    record_steps: Annotated[
+        str,
+        _doc("Journal file of every decision, for calibrate and replay (holds token ids); empty writes none"),
+    ] = ""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

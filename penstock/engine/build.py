@@ -16,6 +16,7 @@ from penstock.core.request import RequestSpec
 from penstock.engine.messages import EngineInfo
 
 if TYPE_CHECKING:
+    from penstock.engine.journal import Sink
     from penstock.executors.inline import InlineExecutor
 
 DEFAULT_BUILD = "penstock.engine.build:build"
@@ -113,7 +114,8 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
     from penstock.engine.core import build_engine
 
     resolved: Config = getattr(executor, "config", None) or config
-    core = build_engine(executor, resolved.schedule, resolved.cache)
+    journal = _journal(config.server.record_steps)
+    core = build_engine(executor, resolved.schedule, resolved.cache, journal=journal)
     spec = executor.spec()
     memory = getattr(executor, "memory", None)
     decisions = getattr(executor, "decisions", ())
@@ -129,6 +131,20 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
         pid=os.getpid(),
     )
     return Built(core, info)
+
+
+def _journal(path: str) -> Sink | None:
+    """Open the journal, if one is wanted.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if not path:
+        return None
+    try:
+        return open(path, "wb", buffering=1 << 20).write
+    except OSError as error:
+        raise ConfigError("server.record_steps", f"cannot write {path}: {error.strerror}") from None
 
 
 def _eos_ids(executor: InlineExecutor) -> tuple[int, ...]:

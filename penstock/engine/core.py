@@ -17,6 +17,7 @@ from penstock.core.policy import StepCost
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
 from penstock.core.state import SchedulerState
+from penstock.engine.journal import JournalledScheduler, Sink
 from penstock.policies.bundle import build_policies
 
 log = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ def build_engine(
     clock: Clock | None = None,
     sink: EventSink | None = None,
     cost: StepCost | None = None,
+    journal: Sink | None = None,
 ) -> EngineCore:
     """Put an engine together around an executor.
 
@@ -165,21 +167,22 @@ def build_engine(
         clock: source of time; the machine's monotonic clock by default.
         sink: receiver of state transitions.
         cost: step times, for policies that ask.
+        journal: receives a line for everything asked and decided; see `penstock.engine.journal`.
 
     Raises:
         ConfigError: a policy string cannot be read or used.
     """
     spec = executor.spec()
-    scheduler = Scheduler(
-        SchedulerState(
-            spec,
-            build_policies(schedule),
-            max_seqs=schedule.max_num_seqs,
-            max_tokens=schedule.max_num_batched_tokens or 512,
-            prefix_caching=(cache or CacheConfig()).enable_prefix_caching,
-            sink=sink,
-            cost=cost,
-        )
+    cache = cache or CacheConfig()
+    state = SchedulerState(
+        spec,
+        build_policies(schedule),
+        max_seqs=schedule.max_num_seqs,
+        max_tokens=schedule.max_num_batched_tokens or 512,
+        prefix_caching=cache.enable_prefix_caching,
+        sink=sink,
+        cost=cost,
     )
+    scheduler = Scheduler(state) if journal is None else JournalledScheduler(state, schedule, cache, journal)
     depth = spec.pipeline_depth if schedule.pipeline_depth < 0 else schedule.pipeline_depth
     return EngineCore(scheduler, executor, clock or MonotonicClock(), depth)

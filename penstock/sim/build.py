@@ -49,6 +49,7 @@ def replica_maker(
     cache: CacheConfig | None = None,
     host: HostCost | None = None,
     observe: Callable[[StepSeen], None] | None = None,
+    ready: Callable[[float, int], float] | None = None,
 ) -> MakeReplica:
     """Return what `Simulation` makes one replica with.
 
@@ -59,6 +60,7 @@ def replica_maker(
         cache: for ``enable_prefix_caching``.
         host: CPU time charged per step.
         observe: called with every step.
+        ready: CPU time between steps; see `Replica`.
 
     Raises:
         ConfigError: (by what is returned) a policy string cannot be read or used.
@@ -73,6 +75,6 @@ def replica_maker(
     ) -> Replica:
         executor = SimExecutor(spec, cost, loop.clock, answers, host, observe)
         core = build_engine(executor, schedule, cache, loop.clock, cost=cost)
-        return Replica(number, core, loop, deliver, refuse)
+        return Replica(number, core, executor, loop, deliver, refuse, ready)
 
     return make

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from penstock.core.errors import PenstockError
+from penstock.core.executor import Executor
 from penstock.core.output import FinishReason, Output
 from penstock.core.policy import EngineView
 from penstock.core.request import RequestSpec
 from penstock.engine.core import EngineCore
 from penstock.sim.events import EventLoop
-from penstock.sim.executor import SimExecutor
 
 STALLED_SECONDS = 0.005
 """How long an engine with work that cannot be planned waits before it looks again, as the real loop does."""
+
+
+class TimedExecutor(Executor, Protocol):
+    """An executor that knows when its steps are done, and is only asked for them then."""
+
+    def due(self, ticket: int) -> float:
+        """Return when the oldest step, which must be ``ticket``, is done."""
+        ...
 
 
 class Replica:
@@ -24,30 +33,35 @@ class Replica:
 
     Args:
         number: its place among the replicas.
-        core: the engine, on a `SimExecutor` and the loop's clock.
+        core: the engine, on ``executor`` and the loop's clock.
+        executor: answers when the loop's clock says so.
         loop: virtual time.
         deliver: receives each landing's outputs, at the time of landing.
         refuse: receives requests that the engine does not take, with the reason.
+        ready: given the time and the number of outputs handed out, returns when the engine looks at its
+            inbox and plans next: the CPU time between two steps. None: at once.
     """
 
     def __init__(
         self,
         number: int,
         core: EngineCore,
+        executor: TimedExecutor,
         loop: EventLoop,
         deliver: Callable[[Replica, list[Output]], None],
         refuse: Callable[[RequestSpec, PenstockError], None],
+        ready: Callable[[float, int], float] | None = None,
     ) -> None:
-        assert isinstance(core.executor, SimExecutor)
         self.number = number
         self.core = core
-        self.executor: SimExecutor = core.executor
+        self.executor = executor
         self.outstanding = 0
         self._loop = loop
         self._deliver = deliver
         self._refuse = refuse
+        self._ready = ready
         self._inbox: list[RequestSpec] = []
-        self._leaving: list[tuple[str, str]] = []
+        self._leaving: list[tuple[str, str, FinishReason]] = []
         self._busy = False
         self._stalled_since = 0.0
 
@@ -67,15 +81,21 @@ class Replica:
         self._inbox.append(spec)
         self._wake()
 
-    def cancel(self, request_id: str, detail: str = "client") -> None:
+    def cancel(
+        self, request_id: str, detail: str = "client", reason: FinishReason = FinishReason.ABORT
+    ) -> None:
         """Ask for a request's early end."""
-        self._leaving.append((request_id, detail))
+        self._leaving.append((request_id, detail, reason))
         self._wake()
 
     def _wake(self) -> None:
         if not self._busy:
             self._busy = True
-            self._loop.at(self._loop.now(), self._fill)
+            self._next_fill(0)
+
+    def _next_fill(self, outputs: int) -> None:
+        now = self._loop.now()
+        self._loop.at(now if self._ready is None else self._ready(now, outputs), self._fill)
 
     def _drain(self) -> None:
         inbox, self._inbox = self._inbox, []
@@ -86,8 +106,8 @@ class Replica:
                 self.outstanding -= 1
                 self._refuse(spec, error)
         leaving, self._leaving = self._leaving, []
-        for request_id, detail in leaving:
-            self.core.cancel(request_id, detail, FinishReason.ABORT)
+        for request_id, detail, reason in leaving:
+            self.core.cancel(request_id, detail, reason)
 
     def _fill(self) -> None:
         if self._inbox or self._leaving:
@@ -114,8 +134,12 @@ class Replica:
         self._loop.at(now + STALLED_SECONDS, self._fill)
 
     def _land(self) -> None:
-        self._hand_out(self.core.land())
-        self._fill()
+        outputs = self.core.land()
+        self._hand_out(outputs)
+        if self._ready is None:
+            self._fill()
+        else:
+            self._next_fill(len(outputs))
 
     def _hand_out(self, outputs: list[Output]) -> None:
         if outputs:
