@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.request import SLO
+from penstock.core.request import SLO, Turn
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,9 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     slo: SLO | None = None
     program: str | None = None
+    turn: Turn | None = None
+    length_score: float | None = None
+    group: str | None = None
     adapter: str | None = None
     grammar: str | None = None
     cache_namespace: str = ""

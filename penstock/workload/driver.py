@@ -26,6 +26,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     cached_tokens: int = 0
     preemptions: int = 0
+    tokens: tuple[int, ...] = ()
+    """What was generated; only live worlds tell."""
 
 
 class World(Protocol):
