@@ -7,10 +7,10 @@ from typing import Any
 
 from penstock.core.errors import ConfigError
 from penstock.policies.order.combine import Lexicographic
-from penstock.policies.registry import Slot, create
+from penstock.policies.registry import Slot, create, names
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:ms|s|m)?)(?![\w-])|(?P<name>[A-Za-z][\w-]*)|(?P<op>[>(),]))"
+    r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:ms|s|m)?)(?![\w-])|(?P<name>[A-Za-z][\w-]*)|(?P<op>[>(),=]))"
 )
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -46,8 +46,9 @@ class _Parser:
             at = found.end()
         return tokens
 
-    def _peek(self) -> tuple[str, str]:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ("end", "the end")
+    def _peek(self, ahead: int = 0) -> tuple[str, str]:
+        at = self._at + ahead
+        return self._tokens[at] if at < len(self._tokens) else ("end", "the end")
 
     def _take(self, value: str | None = None) -> tuple[str, str]:
         kind, text = self._peek()
@@ -81,14 +82,30 @@ class _Parser:
         if kind != "name":
             raise self._fail(f"expected a policy name, got {name!r}")
         args: list[Any] = []
+        options: dict[str, Any] = {}
         if self._peek()[1] == "(":
             self._take("(")
-            args.append(self._argument())
+            self._argument_into(args, options)
             while self._peek()[1] == ",":
                 self._take(",")
-                args.append(self._argument())
+                self._argument_into(args, options)
             self._take(")")
-        return create(self._slot, name, args)
+        return create(self._slot, name, args, options)
+
+    def _argument_into(self, args: list[Any], options: dict[str, Any]) -> None:
+        """Read ``value`` or ``name=value``; a named value may be a word, which policies get as text."""
+        if self._peek(1)[1] != "=":
+            if options:
+                raise self._fail("a value without a name follows one with a name")
+            args.append(self._argument())
+            return
+        kind, name = self._take()
+        self._take("=")
+        if kind != "name" or name in options:
+            raise self._fail(f"expected the name of an option, once, before '=', got {name!r}")
+        kind, text = self._peek()
+        word = kind == "name" and self._peek(1)[1] in (",", ")") and text not in names(self._slot)
+        options[name.replace("-", "_")] = self._take()[1] if word else self._argument()
 
     def _argument(self) -> Any:
         kind, text = self._peek()

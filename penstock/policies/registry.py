@@ -2,7 +2,8 @@
 
 A slot is configured by one string: ``priority > aged(fcfs, 30s)``. The grammar is
 ``expr := term (">" term)*`` (lexicographic, order slot only) and ``term := name ["(" arg ("," arg)* ")"]``,
-where an argument is a nested expression, a number, or a duration such as ``30s`` or ``500ms``.
+where an argument is a nested expression, a number, or a duration such as ``30s`` or ``500ms``; the last ones
+may be given by name, and then be words too: ``vtc(1, 2, lift=artifact)``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def names(slot: Slot) -> list[str]:
     return sorted(name for at, name in _FACTORIES if at == slot)
 
 
-def create(slot: Slot, name: str, args: list[Any]) -> Any:
+def create(slot: Slot, name: str, args: list[Any], options: dict[str, Any] | None = None) -> Any:
     """Make a policy.
 
     Raises:
@@ -53,7 +54,7 @@ def create(slot: Slot, name: str, args: list[Any]) -> Any:
     if factory is None:
         raise ConfigError(f"schedule.{slot}", f"unknown policy {name!r}; there are: {', '.join(names(slot))}")
     try:
-        return factory(*args)
+        return factory(*args, **(options or {}))
     except (TypeError, ValueError) as e:
         raise ConfigError(f"schedule.{slot}", f"{name}: {e}") from e
 

@@ -152,3 +152,19 @@ def test_other_packages_register_through_the_entry_point_group(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", entry_points)
     assert "from-afar" in names("order")
     assert type(parse_policy("order", "priority > from-afar")._parts[1]).__name__ == "FromAfar"
+
+
+def test_options_are_given_by_name():
+    @register("admit", "named-for-test")
+    class Named:
+        def __init__(self, limit, mode="calm", wait=1.0):
+            self.given = (limit, mode, wait)
+
+    try:
+        assert parse_policy("admit", "named-for-test(3, mode=wild, wait=20s)").given == (3, "wild", 20.0)
+        for bad in ("(3, mode=wild, 4)", "(3, mode=a, mode=b)", "(3, 4=a)", "(3, other=1)", "(3, mode=)"):
+            with pytest.raises(ConfigError):
+                parse_policy("admit", "named-for-test" + bad)
+    finally:
+        del registry._FACTORIES["admit", "named-for-test"]
+    assert parse_policy("order", "aged(inner=priority, horizon=3s)")._horizon == 3.0
