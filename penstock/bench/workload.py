@@ -16,7 +16,7 @@ import numpy as np
 from penstock.core.errors import ConfigError
 from penstock.workload.arrivals import gamma_arrivals, replay
 from penstock.workload.lengths import Lengths, parse_lengths
-from penstock.workload.trace import read_trace
+from penstock.workload.readers.open import read_requests
 
 DATASETS = ("random", "shared-prefix", "jsonl", "trace")
 FIRST_ID = 10
@@ -201,7 +201,7 @@ def _shared_prefix(spec: WorkloadSpec, streams: _Streams) -> list[Item]:
 
 def _trace(spec: WorkloadSpec, streams: _Streams) -> list[Item]:
     assert spec.path is not None
-    rows = read_trace(spec.path, spec.count)
+    rows = list(read_requests(str(spec.path), limit=spec.count, field="--dataset-path"))
     due = replay([row.arrival for row in rows], spec.speed)
     return [
         Item(

@@ -1,0 +1,1 @@
+"""Readers of recorded requests, streaming, by schema; `open.py` knows them by name."""
