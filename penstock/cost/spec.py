@@ -24,7 +24,8 @@ HELP = (
     "MODEL@CARD[xTP][pPP] (a published table where there is one, else the roofline), "
     "roofline:MODEL@CARD[xTP][pPP], table:FOLDER[@CARD[xTP]] (layer timings), or fit:FILE.json"
 )
-_CARDS = re.compile(r"^(?P<card>.+?)(?:x(?P<tp>\d+))?(?:p(?P<pp>\d+))?$")
+# The x of an RTX card counts no cards.
+_CARDS = re.compile(r"^(?P<card>.+?)(?:(?<!rt)x(?P<tp>\d+))?(?:p(?P<pp>\d+))?$")
 _OPTIONS = ("link", "latency", "layers", "model")
 
 
