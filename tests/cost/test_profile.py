@@ -1,4 +1,4 @@
-"""Layer profiles: sums of layers, interpolation, other layer names, experts, cards in a group, and bad files."""
+"""Layer profiles: sums of layers, interpolation, other layer names, experts, groups of cards, bad files."""
 
 import pytest
 
