@@ -23,6 +23,8 @@ class ExecutorSpec(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int
     pipeline_depth: int = 0
     """Steps that may be in flight besides the one being collected; 0 is synchronous."""
+    layers: int = 0
+    """Layers of the model, if work items may name some of them (layered prefill); 0: they must not."""
     cache_fingerprint: str = ""
     """Salt of the prefix cache: model, weights, KV format. Blocks are shared only under equal salts."""
 

@@ -109,6 +109,7 @@ class Landing:
                 if plan.ticket == failed_ticket and seq.state is SeqState.RUNNING:
                     failed.append(seq)
         s.in_flight.clear()
+        s.cohort = None
         s.landed(newest)
         if len(failed) == 1:
             s.finish(failed[0], FinishReason.ERROR, why)

@@ -39,6 +39,9 @@ class WorkItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     table_from: int
     table: tuple[int, ...]
     sample: bool
+    layers: tuple[int, int] | None = None
+    """If set, the rows pass layers ``[first, stop)`` only, from the hidden states that the step before left
+    of them (from the embedding if first is 0); the last group of layers ends in a whole item's result."""
 
 
 class PlanShape(msgspec.Struct, frozen=True, array_like=True, gc=False):

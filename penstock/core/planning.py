@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 
 from penstock.core.builder import PlanBuilder
+from penstock.core.cohort import Cohort, stages_for
 from penstock.core.plan import StepPlan
 from penstock.core.policy import EngineView, StepShape
 from penstock.core.resources import acquire_all
@@ -41,6 +42,8 @@ class Planner:
             self._plan_suspect(builder)
         if builder:
             pass
+        elif s.cohort is not None:
+            self._cohort_then_decodes(builder, s.cohort)
         elif builder.shape.decode_first:
             self._decodes_then_prefills(builder)
         else:
@@ -57,12 +60,15 @@ class Planner:
             asked.decode_first,
             asked.mix,
             asked.split,
+            asked.stages,
         )
 
     def _finalise(self, builder: PlanBuilder) -> StepPlan:
         s = self._s
         self._ticket += 1
         plan, members = builder.build(self._ticket, s.slots.take_freed())
+        if builder.cohort is not None:
+            s.cohort = builder.cohort.next()
         s.in_flight.append((plan, members))
         s.counters.step(plan.shape.tokens)
         return plan
@@ -75,6 +81,8 @@ class Planner:
         if builder.shape.mix or not builder.decodes:
             self._plan_prefills(builder, partial)
             self._admit_waiting(builder)
+            if builder.shape.stages and builder.prefills:
+                self._form_cohort(builder)
 
     def _prefills_then_decodes(self, builder: PlanBuilder) -> None:
         ranked = self._s.running.ranked(self._s.now)
@@ -82,6 +90,19 @@ class Planner:
         self._admit_waiting(builder)
         if builder.shape.mix or not builder.prefills:
             self._plan_decodes(builder, [seq for seq in ranked if seq not in builder.prefills])
+
+    def _cohort_then_decodes(self, builder: PlanBuilder, cohort: Cohort) -> None:
+        """Take a cohort through its next group of layers beside the decodes; nobody is admitted."""
+        builder.stage(cohort)
+        others = [seq for seq in self._s.running.ranked(self._s.now) if seq not in cohort.rows]
+        self._plan_decodes(builder, others)
+
+    def _form_cohort(self, builder: PlanBuilder) -> None:
+        """Let the step's prefills pass the layers group by group, if there are enough of them."""
+        layers = self._s.spec.layers
+        stages = min(stages_for(sum(builder.prefills.values()), builder.shape.stages), layers)
+        if stages > 1:
+            builder.make_cohort(stages, layers)
 
     def _plan_decodes(self, builder: PlanBuilder, ranked: Iterable[Sequence]) -> list[Sequence]:
         """Give each sequence one token short of its target its row; return those with more to do."""

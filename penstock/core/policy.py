@@ -122,7 +122,11 @@ class StepShape(msgspec.Struct, frozen=True, gc=False):
     mix: bool = True
     """Prefills and decodes may share a step; otherwise whichever comes first has it alone."""
     split: bool = True
-    """A prompt may be cut to fit what is left of the budget; otherwise it waits for a step of its own."""
+    """A prompt may be cut to fit what is left of the budget; otherwise it waits for a step without others."""
+    stages: tuple[tuple[int, int], ...] = ()
+    """If given (and decodes come first), a step's prefills form a cohort that passes the layers in groups,
+    one group a step, while decodes pass them all; nobody joins it on the way. Pairs (tokens, groups),
+    ascending: a cohort of up to so many tokens takes so many groups; the last pair serves larger ones too."""
 
 
 class Reject(msgspec.Struct, frozen=True):

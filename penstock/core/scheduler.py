@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.core.errors import InvalidRequest, Overloaded
+from penstock.core.errors import ConfigError, InvalidRequest, Overloaded
 from penstock.core.landing import Landing
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.plan import StepPlan, StepResult
@@ -26,6 +26,11 @@ class Scheduler:
         self.view = StateView(state)
         """What the policies are given to look at."""
         state.bind(self.view)
+        if not state.spec.layers and state.policies.shape.shape(self.view).stages:
+            raise ConfigError(
+                "schedule.shape",
+                "layered prefill needs an executor that runs groups of layers; this one does not",
+            )
         self._planner = Planner(self.state, self.view)
         self._landing = Landing(self.state)
         self._submitted = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from penstock.core.cohort import Cohort
 from penstock.core.events import EventSink
 from penstock.core.executor import ExecutorSpec
 from penstock.core.kv.manager import KVManager
@@ -71,6 +72,8 @@ class SchedulerState:
         """Steps planned and not landed, oldest first."""
         self.suspects: deque[Sequence] = deque()
         """Sequences of a step that failed, to be retried one at a time."""
+        self.cohort: Cohort | None = None
+        """Prompts between two groups of layers; they run, and none of their tokens is planned yet."""
         self.outbox: list[Output] = []
         self.counters = Counters()
 
@@ -100,6 +103,8 @@ class SchedulerState:
 
     def give_back(self, seq: Sequence) -> None:
         """Take from a sequence all that admission gave it."""
+        if self.cohort is not None:
+            self.cohort = self.cohort.without(seq)
         for resource in self.resources:
             resource.release(seq)
 

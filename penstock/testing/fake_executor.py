@@ -17,6 +17,8 @@ class _Slot:
         self.failed = False
         self.tokens = list(init.tokens)
         self.table: list[int] = []
+        self.passed: tuple[int, int, int] | None = None
+        """Start and length of rows under way through the layers, and the layers behind them."""
 
 
 def next_token(tokens: list[int], vocab: int) -> int:
@@ -96,12 +98,16 @@ class FakeExecutor:
         end = item.start + item.length
         assert item.length > 0 and end <= len(slot.tokens), "work beyond the known tokens"
         assert end <= len(slot.table) * page, "work beyond the block table"
-        for position in range(item.start, end):
+        whole = item.layers is None or item.layers[1] == self._spec.layers
+        for position in range(item.start, end) if whole else ():
             block = self._pages.setdefault(slot.table[position // page], {})
             block[position % page] = slot.tokens[position]
         if slot.init.request_id in self._poison:
             slot.failed = True
             return ItemResult(error="poisoned")
+        if not self._pass_layers(slot, item):
+            assert not item.sample, "a sample was asked for before the last layer"
+            return ItemResult()
         if not item.sample:
             return ItemResult()
         assert end == len(slot.tokens), "a sample was asked for before the last known token"
@@ -110,6 +116,18 @@ class FakeExecutor:
         token = next_token(seen, self._spec.vocab_size)
         slot.tokens.append(token)
         return ItemResult((token,))
+
+    def _pass_layers(self, slot: _Slot, item: WorkItem) -> bool:
+        """Check that each (row, layer) is computed once, in order; return whether all layers are behind."""
+        if item.layers is None:
+            assert slot.passed is None, "an item under way through the layers was given all of them"
+            return True
+        first, stop = item.layers
+        assert first < stop <= self._spec.layers, "layers that the model does not have"
+        behind = slot.passed or (item.start, item.length, 0)
+        assert behind == (item.start, item.length, first), "a layer was left out or came twice"
+        slot.passed = None if stop == self._spec.layers else (item.start, item.length, stop)
+        return slot.passed is None
 
     def collect(self, ticket: int) -> StepResult:
         """Return the oldest result and move the clock."""

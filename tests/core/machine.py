@@ -22,14 +22,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         blocks=st.integers(8, 20),
         slots=st.integers(1, 4),
         order=st.sampled_from(["fcfs", "priority > fcfs", "aged(priority, 3s) > fcfs", "per-tenant(fcfs)"]),
-        shape=st.sampled_from(["chunked", "prefill-first", "chunked(6)"]),
+        shape=st.sampled_from(
+            [
+                "chunked",
+                "prefill-first",
+                "chunked(6)",
+                "splitfuse(7)",
+                "layered(3, 9, 2)",
+                "layered(4, 10, 1, 2)",
+            ]
+        ),
         preempt=st.sampled_from(["newest", "least-loss"]),
         caching=st.booleans(),
     )
     def start(self, depth, blocks, slots, order, shape, preempt, caching):
         self.depth, self.order = depth, order
         self.failing = False
-        spec = make_spec(blocks=blocks, slots=slots, page_size=4, max_model_len=blocks * 4, vocab_size=4)
+        spec = make_spec(
+            blocks=blocks, slots=slots, page_size=4, max_model_len=blocks * 4, vocab_size=4, layers=5
+        )
         self.executor = FakeExecutor(spec, fault=self._fault)
         self.s = make_scheduler(
             spec, max_tokens=BUDGET, order=order, shape=shape, preempt=preempt, prefix_caching=caching

@@ -132,7 +132,7 @@ def share_a_page_before_it_is_written(monkeypatch):
 
 PLANTED = {
     leak_a_block: "blocks lost",
-    forget_a_reference: "wrong reference counts",
+    forget_a_reference: "wrong reference counts|released more often than held",
     release_without_fence: "reuses a block",
     reuse_slot_without_fence: "reuses a slot",
     computed_goes_back: "computed went back",
