@@ -104,7 +104,14 @@ class EngineView(Protocol):
         ...
 
     def cached_tokens(self, seq: SequenceView) -> int:
-        """Return how many tokens of a waiting sequence the prefix cache holds now; O(prompt pages)."""
+        """Return how many tokens of a waiting sequence the prefix cache holds now.
+
+        O(prompt pages) at first, then O(pages that came or went since it was asked last).
+        """
+        ...
+
+    def pinned(self, seq: SequenceView) -> bool:
+        """Whether pages are pinned for a sequence's program."""
         ...
 
 

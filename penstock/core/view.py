@@ -70,7 +70,11 @@ class StateView:
     def cached_tokens(self, seq: SequenceView) -> int:
         """Return how many tokens of a waiting sequence the prefix cache holds now."""
         assert isinstance(seq, Sequence)
-        return len(self._s.kv.probe(seq)) * self._s.kv.page
+        return self._s.kv.cached_tokens(seq)
+
+    def pinned(self, seq: SequenceView) -> bool:
+        """Whether pages are pinned for a sequence's program."""
+        return owner_of(seq.spec, "program") in self._s.kv.pins
 
 
 def snapshot(s: SchedulerState) -> EngineStats:

@@ -167,3 +167,21 @@ def test_hit_rate_equals_an_infinite_cache_when_memory_suffices():
             kv.release(seq)
             history = prompt
     assert kv.available == 500
+
+
+def test_asking_again_what_is_cached_agrees_with_a_full_match():
+    kv, rng, now = manager(blocks=24), random.Random(3), 0.0
+    waiting = [sequence([rng.randrange(2) for _ in range(rng.randrange(1, 30))], n) for n in range(20)]
+    for step in range(300):
+        kv.index.now = now = now + 1.0
+        other = sequence([rng.randrange(2) for _ in range(rng.randrange(1, 24))], 100 + step)
+        run(kv, other)
+        kv.release(other)
+        if step % 3 == 0:
+            kv.index.shrink(rng.randrange(24))
+        for seq in rng.sample(waiting, 5):
+            assert kv.cached_tokens(seq) == len(kv.probe(seq)) * kv.page
+    assert kv.reset() and not any(kv.cached_tokens(seq) for seq in waiting)
+    silent = manager(caching=False)
+    run(silent, sequence(range(20)))
+    assert silent.cached_tokens(sequence(range(20), 1)) == 0

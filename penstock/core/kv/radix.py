@@ -84,6 +84,25 @@ class RadixIndex:
 
     def lease(self, path: list[PrefixNode]) -> None:
         """Take a reference on every page of a path that `match` returned."""
+    def deepest(
+        self, known: PrefixNode | None, namespace: Hashable, tokens: Tokens[int], limit: int
+    ) -> PrefixNode | None:
+        """Return the last page of what `match` would, going on from ``known``: its answer of an earlier time.
+
+        Costs the pages that came or went since, instead of the whole prompt.
+        """
+        while known is not None and known.depth and self._by_block.get(known.block) is not known:
+            known = known.parent  # evicted since; pages go leaf first, so some ancestor is still there
+        node = known if known is not None and known.depth else self._roots.get(namespace)
+        page = self._page
+        while node is not None and (node.depth + 1) * page <= limit:
+            start = node.depth * page
+            further = node.children.get(tuple(tokens[start : start + page]))
+            if further is None:
+                break
+            node = further
+        return node if node is not None and node.depth else None
+
         for node in path:
             self._pool.share(node.block)
             node.hits += 1
