@@ -110,10 +110,6 @@ class EngineView(Protocol):
         """
         ...
 
-    def pinned(self, seq: SequenceView) -> bool:
-        """Whether pages are pinned for a sequence's program."""
-        ...
-
 
 class StepShape(msgspec.Struct, frozen=True, gc=False):
     """A step's mix, as data that the mechanism interprets and clamps."""

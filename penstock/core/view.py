@@ -72,10 +72,6 @@ class StateView:
         assert isinstance(seq, Sequence)
         return self._s.kv.cached_tokens(seq)
 
-    def pinned(self, seq: SequenceView) -> bool:
-        """Whether pages are pinned for a sequence's program."""
-        return owner_of(seq.spec, "program") in self._s.kv.pins
-
 
 def snapshot(s: SchedulerState) -> EngineStats:
     """Return the scheduler's figures of this moment, in O(1)."""

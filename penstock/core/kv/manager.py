@@ -59,25 +59,7 @@ class KVManager:
         """
         if not self._caching or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
             return []
-        number, target, version, path = self._memo
-        if number != seq.number or target != seq.target or version != self.index.version:
-            path = self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
-            self._memo = (seq.number, seq.target, self.index.version, path)
-        return path
-
-    def next_page_under_way(self, seq: Sequence) -> bool:
-        """Whether a running sequence is computing the first page that a waiting one does not find cached.
-
-        It will be published without fail, or its computer leaves and this turns false.
-        """
-        if not self._under_way or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
-            return False
-        path = self.probe(seq)
-        start = len(path) * self.page
-        if start + self.page > seq.target - 1:
-            return False
-        parent = path[-1] if path else self.namespace(seq)
-        return (parent, tuple(seq.tokens[start : start + self.page])) in self._under_way
+        return self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
 
     def cached_tokens(self, seq: Sequence) -> int:
         """Return how many tokens `probe` would find for a sequence without blocks.
