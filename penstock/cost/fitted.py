@@ -213,12 +213,13 @@ def _correction(model: FittedCost, shapes: Sequence[PlanShape], times: Array) ->
     for shape, time in zip(shapes, times, strict=True):
         i, u = _place(shape.tokens, total.shape[0])
         j, v = _place(shape.kv_tokens + shape.prefill_pairs, total.shape[1])
-        # A step that stalled says nothing about its kind.
-        left = float(np.clip(np.log(time / model.step(shape)), -0.5, 0.5))
+        left = float(np.log(time / model.step(shape)))
+        # A step that stalled says little about its kind.
+        trust = min(1.0, 0.03 / max(abs(left), 1e-9))
         for di, wi in ((0, 1 - u), (1, u)):
             for dj, wj in ((0, 1 - v), (1, v)):
-                total[i + di, j + dj] += wi * wj * left
-                weight[i + di, j + dj] += wi * wj
+                total[i + di, j + dj] += wi * wj * trust * left
+                weight[i + di, j + dj] += wi * wj * trust
     return [[float(x) for x in row] for row in total / weight]
 
 

@@ -14,6 +14,10 @@ class CostModel(Protocol):
         """Return the seconds that a step of this shape takes."""
         ...
 
+    def describe(self) -> str:
+        """Return one line that says what is modelled, for tables and logs."""
+        ...
+
 
 def prefill_shape(start: int, tokens: int) -> PlanShape:
     """Return the shape of a step that computes ``tokens`` tokens of one sequence from ``start`` on."""
