@@ -9,7 +9,13 @@ from penstock.policies.parse import parse_policy
 from penstock.policies.registry import names
 from penstock.testing import conformance as kit
 
-ARGUMENTS = {"aged": "aged(priority, 2s)", "per-tenant": "per-tenant(fcfs)", "queue-bound": "queue-bound(4)"}
+ARGUMENTS = {
+    "aged": "aged(priority, 2s)",
+    "foothold": "foothold(vtc)",
+    "per-tenant": "per-tenant(fcfs)",
+    "queue-bound": "queue-bound(4)",
+    "rpm": "rpm(20)",
+}
 CHECKS = {
     "order": kit.check_order,
     "shape": kit.check_shape,
