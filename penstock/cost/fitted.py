@@ -18,6 +18,7 @@ import numpy as np
 from penstock.core.errors import ConfigError
 from penstock.core.plan import PlanShape
 from penstock.cost.grid import line
+from penstock.cost.model import flatten
 from penstock.cost.nnls import Array, nnls
 
 TERMS = (
@@ -47,6 +48,7 @@ class FittedCost:
         correction: by (rows, attention work), two nodes a doubling, the logarithm of a factor; may be empty.
         mape: mean absolute relative error over the steps it was fitted to.
         steps: how many these were.
+        layers: of the model, for layered prefill; 0 where it is not known.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class FittedCost:
         correction: Sequence[Sequence[float]] = (),
         mape: float = 0.0,
         steps: int = 0,
+        layers: int = 0,
     ) -> None:
         unknown = set(linear) - set(TERMS)
         if unknown:
@@ -63,12 +66,13 @@ class FittedCost:
         self.curve = tuple((int(n), float(s)) for n, s in curve)
         self.linear = dict(linear)
         self.correction = tuple(tuple(map(float, row)) for row in correction)
-        self.mape, self.steps = mape, steps
+        self.mape, self.steps, self.layers = mape, steps, layers
         self._rows = line(self.curve, max(n for n, _ in self.curve))
         self._weights = tuple(self.linear.get(term, 0.0) for term in TERMS)
 
     def step(self, shape: PlanShape) -> float:
         """Return the seconds that a step of this shape takes."""
+        shape = flatten(shape, self.layers)
         seconds = self._plain(shape)
         return seconds * exp(self._bend(shape)) if self.correction else seconds
 
@@ -114,6 +118,7 @@ class FittedCost:
                 "correction": self.correction,
                 "mape": self.mape,
                 "steps": self.steps,
+                "layers": self.layers,
             },
             indent=1,
         )
@@ -137,18 +142,23 @@ def load_fit(path: Path) -> FittedCost:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["kind"] != KIND:
             raise ValueError(f"its kind is {data['kind']!r}, not {KIND!r}")
-        return FittedCost(data["curve"], data["linear"], data["correction"], data["mape"], data["steps"])
+        return FittedCost(
+            data["curve"], data["linear"], data["correction"], data["mape"], data["steps"], data["layers"]
+        )
     except (OSError, ValueError, TypeError, KeyError) as err:
         raise ConfigError("cost", f"{path} is not a fitted cost model: {err}") from err
 
 
-def fit(shapes: Sequence[PlanShape], seconds: Sequence[float], *, correct: bool = True) -> FittedCost:
+def fit(
+    shapes: Sequence[PlanShape], seconds: Sequence[float], *, correct: bool = True, layers: int = 0
+) -> FittedCost:
     """Fit to recorded steps by least relative error, outliers counting less.
 
     Args:
         shapes: one per recorded step.
         seconds: measured time of each, > 0.
         correct: add the smooth correction where there is enough to learn it from.
+        layers: of the model, to price layered prefill by; 0 where it is not known.
 
     Raises:
         ValueError: too few steps, unequal lengths, or a time that is not positive.
@@ -157,6 +167,7 @@ def fit(shapes: Sequence[PlanShape], seconds: Sequence[float], *, correct: bool 
         raise ValueError(
             f"need at least {MINIMUM} steps and as many times, got {len(shapes)} and {len(seconds)}"
         )
+    shapes = [flatten(shape, layers) for shape in shapes]
     times = np.asarray(seconds, dtype=np.float64)
     if times.min() <= 0:
         raise ValueError("every recorded time must be positive")
@@ -180,7 +191,7 @@ def fit(shapes: Sequence[PlanShape], seconds: Sequence[float], *, correct: bool 
     model = FittedCost(list(zip(knots, map(float, heights), strict=True)), linear)
     grid = _correction(model, shapes, times) if correct else ()
     model = FittedCost(model.curve, linear, grid)
-    return FittedCost(model.curve, linear, grid, mape(model, shapes, seconds), len(shapes))
+    return FittedCost(model.curve, linear, grid, mape(model, shapes, seconds), len(shapes), layers)
 
 
 def _columns(shapes: Sequence[PlanShape], knots: list[int]) -> Array:

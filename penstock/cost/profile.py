@@ -17,6 +17,7 @@ from penstock.core.errors import ConfigError
 from penstock.core.plan import PlanShape
 from penstock.cost.grid import AttentionGrid, Plane, equivalent_chunk, line
 from penstock.cost.hardware import Hardware
+from penstock.cost.model import flatten
 from penstock.cost.roofline import distinct_experts
 from penstock.cost.shapes import ModelShape
 from penstock.cost.skew import Skew
@@ -99,7 +100,7 @@ class ProfileCost:
         self.folder, self.model, self.tp = folder, model, tp
         home = folder / f"tp{tp}" if (folder / f"tp{tp}").is_dir() else folder
         try:
-            self._tokens = self._dense(home)
+            self._block, self._once = self._dense(home)
             self._sequences = _lines(home / "per_sequence.csv", "sequences", lambda _: 1)
             self._attention = _attention(home / "attention.csv")
             wanted = read_meta(folder).get("skew_fit.enabled") == "true" if skew is None else skew
@@ -110,18 +111,26 @@ class ProfileCost:
         if graph_sizes:
             self._pad(sorted(graph_sizes))
         if tp > 1 and hardware is not None:
-            fixed = 2 * model.layers * hardware.link_latency
-            each = 4.0 * model.layers * (tp - 1) / tp * model.hidden * model.weight_width
+            each = 4.0 * (tp - 1) / tp * model.hidden * model.weight_width
             each /= hardware.link * hardware.link_efficiency
-            self._tokens = [s + fixed + each * n for n, s in enumerate(self._tokens)]
+            self._block = [s + 2 * hardware.link_latency + each * n for n, s in enumerate(self._block)]
+        if self._experts:
+            share = model.moe_layers / model.layers
+            self._block = [s + share * e for s, e in zip(self._block, self._experts, strict=True)]
+        self._block[0] = 0.0
 
-    def _dense(self, home: Path) -> list[float]:
-        layers = self.model.layers
-        counts = dict.fromkeys(ONCE, 1) | dict.fromkeys(TWICE, 2 * layers)
-        return _lines(home / "dense.csv", "tokens", lambda name: counts.get(name, layers))
+    @staticmethod
+    def _dense(home: Path) -> tuple[list[float], list[float]]:
+        """Seconds by rows of one block's dense layers, and of those that run once per step."""
+        block = {name: 0 for name in ONCE} | dict.fromkeys(TWICE, 2)
+        path = home / "dense.csv"
+        return (
+            _lines(path, "tokens", lambda name: block.get(name, 1)),
+            _lines(path, "tokens", lambda name: int(name in ONCE)),
+        )
 
     def _moe(self, folder: Path) -> list[float]:
-        """Seconds of all expert blocks by rows, with as many distinct experts as rows touch on average."""
+        """Seconds of a block's experts by rows, with as many distinct ones as rows touch on average."""
         home = folder if (folder / "moe.csv").exists() else folder / "tp1"
         known: dict[int, list[tuple[int, float]]] = {}
         for tokens, active, time in read_rows(home / "moe.csv", "tokens", "activated_experts", "time_us"):
@@ -131,27 +140,37 @@ class ProfileCost:
         points = []
         for rows, cells in known.items():
             plane = Plane({(0, active): seconds for active, seconds in cells})
-            points.append((rows, m.moe_layers * plane.at(0, distinct_experts(rows, m.experts, m.top_k))))
+            points.append((rows, plane.at(0, distinct_experts(rows, m.experts, m.top_k))))
         return line(points, LIMIT)
 
     def _pad(self, sizes: list[int]) -> None:
-        table, size = self._tokens, iter(sizes)
-        goal = next(size)
-        for n in range(1, sizes[-1] + 1):
-            if n > goal:
-                goal = next(size)
-            table[n] = table[goal]
+        for table in (self._block, self._once):
+            size = iter(sizes)
+            goal = next(size)
+            for n in range(1, sizes[-1] + 1):
+                if n > goal:
+                    goal = next(size)
+                table[n] = table[goal]
 
     def step(self, shape: PlanShape) -> float:
         """Return the seconds that a step of this shape takes."""
         rows, decodes, prefill = shape.tokens, shape.decodes, shape.prefill_tokens
-        seconds = self._at(self._tokens, rows)
+        layers = self.model.layers
+        cohort, pairs = shape.cohort_tokens, float(shape.prefill_pairs)
+        seconds = self._at(self._once, rows)
+        if cohort:
+            # Other layers run without the cohort; its attention is spread over all of them.
+            part = min(shape.cohort_layers, layers)
+            seconds += part * self._at(self._block, rows)
+            seconds += (layers - part) * self._at(self._block, rows - cohort)
+            shape = flatten(shape, layers)
+            prefill, pairs = shape.prefill_tokens, float(shape.prefill_pairs)
+        else:
+            seconds += layers * self._at(self._block, rows)
         if shape.samples:
             seconds += self._at(self._sequences, shape.samples)
-        if self._experts:
-            seconds += self._at(self._experts, rows)
         if prefill:
-            chunk, context = equivalent_chunk(prefill, shape.prefill_pairs)
+            chunk, context = equivalent_chunk(prefill, pairs)
         else:
             chunk = context = 0.0
         kv = shape.kv_tokens / decodes if decodes else 0.0
@@ -161,7 +180,7 @@ class ProfileCost:
             if alpha:
                 longest = self._attention.at(chunk, context, decodes, shape.kv_max)
                 attention += alpha * max(0.0, longest - attention)
-        return seconds + self.model.layers * attention
+        return seconds + layers * attention
 
     @staticmethod
     def _at(table: list[float], n: int) -> float:

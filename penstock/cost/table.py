@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.core.plan import PlanShape
 from penstock.cost.grid import line
+from penstock.cost.model import flatten
 
 MS = 1e-3
 ROWS = 16384
@@ -27,10 +28,16 @@ class LineTable:
         prefill: (tokens, seconds) of one prompt.
         decode: (sequences, seconds).
         pair: seconds per query-key pair of prefill.
+        layers: of the model, for layered prefill.
     """
 
     def __init__(
-        self, name: str, prefill: list[tuple[int, float]], decode: list[tuple[int, float]], pair: float
+        self,
+        name: str,
+        prefill: list[tuple[int, float]],
+        decode: list[tuple[int, float]],
+        pair: float,
+        layers: int = 0,
     ) -> None:
         self.name = name
         self._prefill = line(prefill, ROWS)
@@ -39,9 +46,11 @@ class LineTable:
         # What decoding takes beyond as many prompt rows.
         self._beyond = [max(0.0, d - p) for d, p in zip(self._decode, self._prefill[: last + 1], strict=True)]
         self._pair = pair
+        self._layers = layers
 
     def step(self, shape: PlanShape) -> float:
         """Return the seconds that a step of this shape takes."""
+        shape = flatten(shape, self._layers)
         decodes = min(shape.decodes, len(self._decode) - 1)
         rows, prompt = min(shape.tokens, ROWS), shape.prefill_tokens
         if not prompt:
@@ -69,9 +78,11 @@ class LinearTable(msgspec.Struct, frozen=True):
     small: tuple[float, float, float]
     large: tuple[float, float, float]
     pp: int = 1
+    layers: int = 0
 
     def step(self, shape: PlanShape) -> float:
         """Return the seconds that a step of this shape takes."""
+        shape = flatten(shape, self.layers)
         base = work = 0.0
         if shape.decodes:
             base, per_context, per_sequence = self.large if shape.decodes >= LARGE else self.small
@@ -99,9 +110,11 @@ class RateTable(msgspec.Struct, frozen=True):
     """Seconds per prompt token."""
     decode: float
     """Seconds of a step that decodes."""
+    layers: int = 80
 
     def step(self, shape: PlanShape) -> float:
         """Return the seconds that a step of this shape takes."""
+        shape = flatten(shape, self.layers)
         return self.prompt * shape.prefill_tokens + (self.decode if shape.decodes else 0.0)
 
     def describe(self) -> str:
@@ -125,6 +138,7 @@ DISTSERVE = {
     ("opt-13b", 4): ((12.06, 0.0381, 5.2e-7), (10.26, 1.88e-4, 0.0327), (10.48, 1.71e-4, 0.0457)),
     ("opt-66b", 4): ((29.44, 0.1514, 8.3e-6), (30.76, 4.52e-4, 0.0633), (30.76, 4.52e-4, 0.0633)),
 }
+OPT_LAYERS = {"opt-13b": 40, "opt-66b": 64}
 VLLM_OPT_13B = ((22.05, 0.1405, 8.08e-6), (23.48, 5.93e-4, 0.0607), (20.21, 4.91e-4, 0.1200))
 """DistServe's coefficients for vLLM's engine, OPT-13B on one card."""
 DISTSERVE_KV_TOKENS = {("opt-13b", 1): 66_144, ("opt-13b", 2): 163_008, ("opt-66b", 4): 78_496}
@@ -154,9 +168,11 @@ def built_in(model: str, card: str, tp: int, pp: int) -> LineTable | LinearTable
         return None
     if (model, tp, pp) == ("yi-34b", 2, 1):
         prefill, decode = ([(n, ms * MS) for n, ms in data.items()] for data in (YI_PREFILL, YI_DECODE))
-        return LineTable("Yi-34B on two A100-80G", prefill, decode, YI_PAIR * MS)
+        return LineTable("Yi-34B on two A100-80G", prefill, decode, YI_PAIR * MS, layers=60)
     if (model, tp) == ("opt-13b-vllm", 1):
-        return LinearTable("OPT-13B in vLLM on A100-80G", *VLLM_OPT_13B, pp)
+        return LinearTable("OPT-13B in vLLM on A100-80G", *VLLM_OPT_13B, pp, 40)
     if (model, tp) in DISTSERVE:
-        return LinearTable(f"{model.upper()} on {tp} x A100-80G", *DISTSERVE[model, tp], pp)
+        return LinearTable(
+            f"{model.upper()} on {tp} x A100-80G", *DISTSERVE[model, tp], pp, OPT_LAYERS[model]
+        )
     return None

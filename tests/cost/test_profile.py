@@ -1,5 +1,6 @@
 """Layer profiles: sums of layers, interpolation, other layer names, experts, groups of cards, bad files."""
 
+import msgspec
 import pytest
 
 from penstock.core.errors import ConfigError
@@ -175,3 +176,25 @@ def test_lines_and_planes_extend_beyond_their_ends():
 
 def test_the_model_of_the_data_is_known():
     assert model_shape("meta-llama/Llama-3.1-8B").layers == 32
+
+
+@pytest.mark.parametrize("model", [MODEL, MOE])
+def test_a_cohort_passes_its_layers_only(tmp_path, model):
+    """One of four layers with 200 prompt rows and 8 decodes, three with the decodes."""
+    cost = ProfileCost(write(tmp_path, moe=True), model)
+    pairs = 200 * 201 // 2
+    step = PlanShape(208, 9, 8, 200, 8 * 256, pairs, 0, 0, 256)
+    whole, decodes = micro(cost, step), micro(cost, PlanShape(8, 8, 8, 0, 8 * 256, 0, 0, 0, 256))
+    layered = micro(cost, msgspec.structs.replace(step, cohort_tokens=200, cohort_layers=1))
+    assert decodes < layered < decodes + 0.35 * (whole - decodes) + 200 * 5.0
+    everywhere = msgspec.structs.replace(step, cohort_tokens=200, cohort_layers=4)
+    assert micro(cost, everywhere) == pytest.approx(whole)
+
+
+def test_layers_that_nothing_passes_take_no_time(tmp_path):
+    """A cohort alone, in four groups of one layer: once through, but for what runs once per step or launch."""
+    cost = ProfileCost(write(tmp_path), MODEL)
+    alone = msgspec.structs.replace(prefill_shape(0, 200), samples=0)
+    groups = 4 * micro(cost, msgspec.structs.replace(alone, cohort_tokens=200, cohort_layers=1))
+    again = 3 * 200 * 5.0
+    assert groups - again == pytest.approx(micro(cost, alone), abs=4 * 4 * 10)

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from penstock.core.errors import ConfigError
@@ -115,3 +116,16 @@ def test_text2sql_rates_give_stage_times():
             simulated = cost.step(prefill_shape(0, prompt)) + output * cost.step(decode(1))
             assert simulated == pytest.approx(seconds[column - 2], rel=0.1)
     assert set(TEXT2SQL_RATES) == {"a100-80g", "a6000", "l40s"}
+
+
+@pytest.mark.parametrize(
+    "spec", ["yi-34b@a100x2", "opt-13b@a100", "opt-66b@a100x4", "text2sql@a6000", "yi-34b@h100"]
+)
+def test_a_cohort_costs_its_share_of_the_layers(spec):
+    """All groups of layers together take about what one pass takes, and each step's fixed part."""
+    cost, prompt, layers = load_cost(spec), prefill_shape(0, 4096), {"yi": 60, "op": 40, "te": 80}[spec[:2]]
+    layers = 64 if "66b" in spec else layers
+    group = msgspec.structs.replace(prompt, cohort_tokens=4096, cohort_layers=layers // 4)
+    fixed = cost.step(prefill_shape(0, 1))
+    assert cost.step(prompt) <= 4 * cost.step(group) <= cost.step(prompt) + 4 * fixed
+    assert cost.step(group) < 0.5 * cost.step(prompt)
