@@ -192,7 +192,7 @@ def test_a_cohort_passes_its_layers_only(tmp_path, model):
 
 
 def test_layers_that_nothing_passes_take_no_time(tmp_path):
-    """A cohort alone, in four groups of one layer: once through, but for what runs once per step or launch."""
+    """A cohort alone, in four groups of one layer: once through, but for what runs once per step."""
     cost = ProfileCost(write(tmp_path), MODEL)
     alone = msgspec.structs.replace(prefill_shape(0, 200), samples=0)
     groups = 4 * micro(cost, msgspec.structs.replace(alone, cohort_tokens=200, cohort_layers=1))
