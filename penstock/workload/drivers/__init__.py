@@ -1,0 +1,1 @@
+"""Senders that wait for answers: closed loops, programs of turns, trees."""
