@@ -155,7 +155,7 @@ def play(
         seconds: when to stop.
         schedule: policy strings by slot.
     """
-    config = ScheduleConfig(**({"admit": "unlimited"} | schedule))
+    config = msgspec.structs.replace(ScheduleConfig(admit="unlimited"), **schedule)
     policies = msgspec.structs.replace(build_policies(config), retain=probe)
     blocks = world.bounds.pool_tokens // world.page
     spec = capacities(blocks, page_size=world.page, slots=world.slots)
@@ -193,7 +193,7 @@ def random_world(rng: np.random.Generator, *, shared: bool = False) -> World:
     """
     pool = int(rng.integers(60, 400))
     prompt, output = int(rng.integers(4, pool // 3)), int(rng.integers(4, pool // 3))
-    requests = []
+    requests: list[TraceRequest] = []
     for tenant in range(int(rng.integers(2, 7))):
         small = rng.uniform(0.2, 1.0)
         arrivals = _spells(rng, rng.uniform(0.01, 0.3), 400.0)

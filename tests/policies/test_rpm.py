@@ -7,7 +7,6 @@ from penstock.policies.parse import parse_policy
 from penstock.testing.builders import make_request, make_scheduler, make_spec
 from penstock.testing.conformance import check_admit
 
-
 NUMBERS = iter(range(10**6))
 
 
