@@ -16,9 +16,9 @@ from penstock.cost.hardware import Hardware, hardware
 from penstock.cost.model import CostModel
 from penstock.cost.models import model_shape
 from penstock.cost.profile import ProfileCost, read_meta
-from penstock.cost.roofline import Roofline
+from penstock.cost.roofline import Roofline, kv_blocks
 from penstock.cost.shapes import ModelShape, from_config
-from penstock.cost.table import built_in
+from penstock.cost.table import DISTSERVE_KV_TOKENS, built_in
 
 HELP = (
     "MODEL@CARD[xTP][pPP] (a published table where there is one, else the roofline), "
@@ -26,7 +26,16 @@ HELP = (
 )
 # The x of an RTX card counts no cards.
 _CARDS = re.compile(r"^(?P<card>.+?)(?:(?<!rt)x(?P<tp>\d+))?(?:p(?P<pp>\d+))?$")
-_OPTIONS = ("link", "latency", "layers", "model")
+_NUMBERS = {
+    "flops": ("flops", 1e12),
+    "bandwidth": ("bandwidth", 1e9),
+    "memory": ("memory", 1e9),
+    "link": ("link", 1e9),
+    "latency": ("link_latency", 1e-6),
+    "overhead": ("overhead", 1e-6),
+}
+"""Options that replace a number of the card's row: field and unit (TFLOPS, GB/s, GB, microseconds)."""
+_OPTIONS = (*_NUMBERS, "layers", "model")
 
 
 class Target(NamedTuple):
@@ -63,7 +72,7 @@ def find_model(name: str) -> ModelShape:
 
 
 def parse_target(text: str) -> Target:
-    """Read ``MODEL@CARD[xTP][pPP]``; a card's name may be followed by ``,link=GB/s,latency=us``.
+    """Read ``MODEL@CARD[xTP][pPP]``; numbers of the card's row may follow, as in ``,link=12,memory=48``.
 
     Raises:
         ConfigError: another form, an unknown card or option.
@@ -87,10 +96,11 @@ def _cards(text: str) -> tuple[Hardware, int, int, Mapping[str, str]]:
             raise ConfigError("cost", f"{setting!r} is not one of {', '.join(f'{o}=...' for o in _OPTIONS)}")
         options[key.strip()] = value.strip()
     row = hardware(match["card"])
-    if "link" in options:
-        row = msgspec.structs.replace(row, link=_number(options, "link") * 1e9, link_efficiency=1.0)
-    if "latency" in options:
-        row = msgspec.structs.replace(row, link_latency=_number(options, "latency") * 1e-6)
+    changes = {_NUMBERS[o][0]: _number(options, o) * _NUMBERS[o][1] for o in options if o in _NUMBERS}
+    # What is given is what was measured, not what a data sheet promises.
+    shares = {"flops": "compute_efficiency", "bandwidth": "bandwidth_efficiency", "link": "link_efficiency"}
+    changes |= {shares[o]: 1.0 for o in options if o in shares}
+    row = msgspec.structs.replace(row, **changes)
     return row, int(match["tp"] or 1), int(match["pp"] or 1), options
 
 
@@ -145,3 +155,27 @@ def _profile(text: str) -> ProfileCost:
     if "layers" in options:
         shape = msgspec.structs.replace(shape, layers=int(_number(options, "layers")))
     return ProfileCost(folder, shape, card, tp)
+
+
+def kv_capacity(spec: str, page_size: int = 16, utilisation: float = 0.9) -> int:
+    """Return the KV blocks of the device that a line of text describes, as its publisher counted or by size.
+
+    Args:
+        spec: as for `load_cost`, of a kind that names a model and a card.
+        page_size: tokens per block.
+        utilisation: share of the memory that may be used.
+
+    Raises:
+        ConfigError: it names no model and card, or the model does not fit.
+    """
+    kind, colon, rest = spec.strip().partition(":")
+    if colon and kind in ("table", "fit"):
+        raise ConfigError(
+            "blocks", f"{spec!r} does not say how much memory there is: give the number of blocks"
+        )
+    target = parse_target(rest if colon and kind == "roofline" else spec)
+    counted = DISTSERVE_KV_TOKENS.get((target.model.lower(), target.tp))
+    if counted and target.pp == 1 and target.card.name == "a100-80g" and kind != "roofline":
+        return counted // page_size
+    model = "llama-3.1-70b" if target.model.lower() == "text2sql" else target.model
+    return kv_blocks(target.card, find_model(model), target.tp * target.pp, page_size, utilisation)

@@ -9,7 +9,7 @@ from penstock.core.errors import ConfigError
 from penstock.core.plan import PlanShape
 from penstock.cost.hardware import GPUS, hardware
 from penstock.cost.model import prefill_shape
-from penstock.cost.spec import find_model, load_cost, parse_target
+from penstock.cost.spec import find_model, kv_capacity, load_cost, parse_target
 from penstock.cost.table import DISTSERVE, TEXT2SQL, TEXT2SQL_RATES
 
 
@@ -36,7 +36,7 @@ def test_every_kind_describes_itself():
         ("roofline:llama-3.1-8b", "names no card"),
         ("llama-3.1-8b@h900", "'h900' is not known; there are t4"),
         ("llama-9@h100", "'llama-9' is not built in"),
-        ("llama-3.1-8b@h100,speed=3", "'speed=3' is not one of link=...") ,
+        ("llama-3.1-8b@h100,speed=3", "'speed=3' is not one of flops=...") ,
         ("llama-3.1-8b@h100,link=fast", "link must be a positive number"),
         ("table:/nowhere/at/all", "is not a folder with layer timings"),
         ("fit:/nowhere.json", "is not a fitted cost model"),
@@ -129,3 +129,25 @@ def test_a_cohort_costs_its_share_of_the_layers(spec):
     fixed = cost.step(prefill_shape(0, 1))
     assert cost.step(prompt) <= 4 * cost.step(group) <= cost.step(prompt) + 4 * fixed
     assert cost.step(group) < 0.5 * cost.step(prompt)
+
+
+def test_measured_numbers_replace_a_row_s():
+    card = parse_target("m@cpu-amx-2,flops=1.5,bandwidth=20,memory=24,overhead=500").card
+    assert (card.flops, card.bandwidth, card.memory, card.overhead) == pytest.approx(
+        (1.5e12, 2e10, 2.4e10, 5e-4)
+    )
+    assert card.compute_efficiency == card.bandwidth_efficiency == 1
+    slow, fast = (load_cost(f"roofline:qwen3-0.6b@cpu-amx-2,bandwidth={b}") for b in (10, 40))
+    assert slow.step(decode(1)) > 3 * fast.step(decode(1))
+
+
+def test_capacity_is_what_was_counted_or_what_fits():
+    assert kv_capacity("opt-13b@a100") == 66_144 // 16
+    assert kv_capacity("llama-3.1-70b@h100x8") == kv_capacity("roofline:llama-3.1-70b@h100x8") > 50_000
+    assert kv_capacity("llama-3.1-8b@h100", page_size=32) == pytest.approx(
+        kv_capacity("llama-3.1-8b@h100") / 2, abs=1
+    )
+    with pytest.raises(ConfigError, match="leaves no room"):
+        kv_capacity("llama-3.1-70b@h100")
+    with pytest.raises(ConfigError, match="give the number of blocks"):
+        kv_capacity("table:/x")
