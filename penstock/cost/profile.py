@@ -131,7 +131,9 @@ class ProfileCost:
 
     def _moe(self, folder: Path) -> list[float]:
         """Seconds of a block's experts by rows, with as many distinct ones as rows touch on average."""
-        home = folder if (folder / "moe.csv").exists() else folder / "tp1"
+        # Experts are not split within: profiles time them once, for one card.
+        homes = (folder, folder / "tp1", folder.parent / "tp1")
+        home = next((h for h in homes if (h / "moe.csv").exists()), folder)
         known: dict[int, list[tuple[int, float]]] = {}
         for tokens, active, time in read_rows(home / "moe.csv", "tokens", "activated_experts", "time_us"):
             known.setdefault(int(tokens), []).append((int(active), float(time) * MICRO))

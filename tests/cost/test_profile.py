@@ -120,6 +120,16 @@ def test_experts_are_read_as_rows_touch_them(tmp_path):
         assert micro(cost, shape) - micro(dense, shape) == pytest.approx(4 * (active + rows), rel=0.01)
 
 
+def test_experts_are_found_beside_the_folder_of_a_group(tmp_path):
+    write(tmp_path / "tp1", moe=True)
+    write(tmp_path / "tp2")
+    card, shape = hardware("h100"), prefill_shape(0, 64)
+    assert (
+        ProfileCost(tmp_path, MOE, card, 2).step(shape)
+        == ProfileCost(tmp_path / "tp2", MOE, card, 2).step(shape)
+    )  # fmt: skip
+
+
 def test_a_group_of_cards_has_its_folder_and_pays_for_the_link(tmp_path):
     write(tmp_path / "tp1")
     write(tmp_path / "tp2", dense={"strange_proj": 1.0})
