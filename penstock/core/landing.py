@@ -34,7 +34,7 @@ class Landing:
         s.in_flight.popleft()
         ticket, page = result.ticket, s.kv.page
         running, finished = SeqState.RUNNING, SeqState.FINISHED
-        tell = s.watch.tokens
+        tell, now, outbox, alone = s.watch.tokens, s.now, s.outbox, 0
         for (seq, n), work, item in zip(members, plan.items, result.items, strict=True):
             if seq.state is finished:
                 continue
@@ -52,10 +52,23 @@ class Landing:
                     fresh = self._count(seq, work.start, done)
             else:
                 fresh = 0
+            tokens = item.tokens
             for call in tell:
-                call(seq, fresh, len(item.tokens))
-            if item.tokens or item.prompt_logprobs:
+                call(seq, fresh, len(tokens))
+            if len(tokens) == 1 and item.prompt_logprobs is None:
+                # Nearly every item of nearly every step: `_deliver`, without its generality.
+                known, token = seq.tokens, tokens[0]
+                known.append(token)
+                seq.last_token = now
+                if not seq.first_token:
+                    seq.first_token = now
+                alone += 1
+                outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs))
+                if token in seq.stops or len(known) >= seq.max_total:
+                    self._end(seq, token)
+            elif tokens or item.prompt_logprobs:
                 self._deliver(seq, item, work.start)
+        s.counters.generated_tokens += alone
         s.landed(ticket)
         if s.suspects and len(members) == 1 and s.suspects[0] is members[0][0]:
             s.suspects.popleft()
@@ -75,23 +88,25 @@ class Landing:
             seq.last_token = s.now
             if not seq.first_token:
                 seq.first_token = s.now
-        kept, reason, stop = 0, None, None
+        kept = 0
         for token in tokens:
             known.append(token)
             kept += 1
-            if token in seq.stops and seq.generated >= seq.spec.sampling.min_tokens:
-                reason, stop = FinishReason.STOP, token
-                break
-            if len(known) >= seq.max_total:
-                reason = FinishReason.LENGTH
+            if _ending(seq, token) is not None:
                 break
         s.counters.generated_tokens += kept
         if kept < len(tokens):
             tokens = tokens[:kept]
         scores = _unseen(seq, item.prompt_logprobs, start) if item.prompt_logprobs else None
         s.outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs, scores))
+        if kept:
+            self._end(seq, tokens[-1])
+
+    def _end(self, seq: Sequence, token: int) -> None:
+        """Finish a sequence if its last token ends it."""
+        reason = _ending(seq, token)
         if reason is not None:
-            s.finish(seq, reason, "", stop)
+            self._s.finish(seq, reason, "", token if reason is FinishReason.STOP else None)
 
     def abandon(self, failed_ticket: int, why: str) -> None:
         """Forget every step in flight; see `penstock.core.scheduler.Scheduler.abandon`."""
@@ -115,6 +130,13 @@ class Landing:
             s.finish(failed[0], FinishReason.ERROR, why)
         else:
             s.suspects.extend(seq for seq in failed if seq not in s.suspects)
+
+
+def _ending(seq: Sequence, token: int) -> FinishReason | None:
+    """Say why a sequence ends with ``token``, its last; None if it goes on."""
+    if token in seq.stops and seq.generated >= seq.spec.sampling.min_tokens:
+        return FinishReason.STOP
+    return FinishReason.LENGTH if len(seq.tokens) >= seq.max_total else None
 
 
 def _unseen(seq: Sequence, scores: tuple[TokenLogprobs, ...], start: int) -> tuple[TokenLogprobs, ...] | None:
