@@ -103,6 +103,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     )
     max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
     allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
+    record_traffic: Annotated[
+        str, _doc("File to append lengths, times and prefix hashes of requests to, never text; empty records none")
+    ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _doc("Log verbosity")] = "info"
     record_steps: Annotated[
         str,

@@ -24,6 +24,7 @@ from penstock.frontend.prompts import Prompt, RequestOptions
 from penstock.frontend.specs import SeedSource
 from penstock.frontend.stream import RequestStream
 from penstock.frontend.text.tokenizer import Tokenizer
+from penstock.frontend.traffic import TrafficRecorder
 
 __all__ = ["AsyncEngine", "RequestStream"]
 
@@ -47,14 +48,23 @@ class AsyncEngine:
         client: a started client.
         info: what its engine is.
         tokenizer: the model's.
+        recorder: notes what may be kept of the traffic, if that is wanted.
     """
 
-    def __init__(self, config: Config, client: EngineClient, info: EngineInfo, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        config: Config,
+        client: EngineClient,
+        info: EngineInfo,
+        tokenizer: Tokenizer,
+        recorder: TrafficRecorder | None = None,
+    ) -> None:
         self.config = config
         self.info = info
         self.tokenizer = tokenizer
         self.limits = limits_of(info, tokenizer)
         self._client = client
+        self._recorder = recorder
         self._intake = Intake(tokenizer, self.limits, SeedSource(config.model.seed))
         # One thread: tokenising must not hold up the event loop, and tokenizers are not thread-safe.
         self._text_thread = ThreadPoolExecutor(1, "penstock-text")
@@ -84,6 +94,7 @@ class AsyncEngine:
             ConfigError: a setting, model folder or checkpoint cannot be used.
             EngineDead: the engine failed to start; the text carries the cause.
         """
+        recorder = TrafficRecorder(config.server.record_traffic) if config.server.record_traffic else None
         client: BoundaryClient
         if config.server.inproc:
             client = InprocClient(config, build, options)
@@ -97,9 +108,11 @@ class AsyncEngine:
             if config.server.inproc:
                 await boot  # both import the same libraries, which two threads must not do at once
             tokenizer = await asyncio.to_thread(load_tokenizer, config)
-            engine.append(cls(config, client, await boot, tokenizer))
+            engine.append(cls(config, client, await boot, tokenizer, recorder))
         except BaseException:
             boot.cancel()
+            if recorder is not None:
+                recorder.close()
             await asyncio.gather(boot, return_exceptions=True)
             await client.close()
             raise
@@ -151,11 +164,15 @@ class AsyncEngine:
             # Outputs may follow the admission at once, before this task runs again.
             self._routes.update(dict.fromkeys(ids, _Route(assembly, news.set)))
             self._idle.clear()
+            if self._recorder is not None:
+                self._recorder.opened(specs)
         try:
             await self._client.submit(specs)
         except BaseException:
             stream.finished = True  # nothing to cancel: the client has seen to that
             if not taken:
+                if self._recorder is not None:
+                    self._recorder.refused(ids)
                 self._forget(ids)
             raise
         return stream
@@ -222,6 +239,8 @@ class AsyncEngine:
         self._draining = True
         await self._client.close()
         self._text_thread.shutdown(wait=False, cancel_futures=True)
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
 
     async def __aenter__(self) -> AsyncEngine:
         """Return itself."""
@@ -246,6 +265,8 @@ class AsyncEngine:
                 if output.finish is None:
                     stopped.append(output.request_id)
                 continue
+            if self._recorder is not None:
+                self._recorder.took(output)
             if route.assembly.push(output):
                 stopped.append(output.request_id)
             if output.finish is not None:
@@ -261,6 +282,8 @@ class AsyncEngine:
         """Cancel what is live of a request that nobody reads any more."""
         live = [request_id for request_id in ids if request_id in self._routes]
         self._client.cancel(live, detail)
+        if self._recorder is not None:
+            self._recorder.abandoned(live, detail)
         self._forget(live)
 
     def _forget(self, ids: Iterable[str]) -> None:
