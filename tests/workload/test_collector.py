@@ -87,6 +87,10 @@ def test_tenants_are_reported_apart():
     assert (tenants["x"]["slo_attainment"], tenants["y"]["slo_attainment"]) == (1.0, 0.0)
 
 
+def test_service_may_leave_cached_tokens_out():
+    assert three(count_cached=False).by_tenant()["x"]["service"] == pytest.approx(420)
+
+
 def test_effective_rate_of_fastgen():
     made = three("exact")
     # Prompt limits: a 1 s (met), b 7/512 s and c 1/512 s (missed). a's gaps .25, .25, 1.5 average to .375

@@ -69,6 +69,8 @@ class Collector:
         cooldown: likewise those that arrive within so many seconds of the last arrival (not their gaps in
         ``light``). service_bucket: seconds per bucket of `service`; 0 keeps no service.
         prices: service units of an input and an output token.
+        count_cached: prompt tokens from the prefix cache are service too (VTC); DLPM counts computed ones
+        only.
     """
 
     def __init__(
@@ -78,10 +80,11 @@ class Collector:
         cooldown: float = 0.0,
         service_bucket: float = 10.0,
         prices: tuple[float, float] = (1.0, 2.0),
+        count_cached: bool = True,
     ) -> None:
         self.exact = mode == "exact"
         self.warmup, self.cooldown = warmup, cooldown
-        self.service_bucket, self.prices = service_bucket, prices
+        self.service_bucket, self.prices, self.count_cached = service_bucket, prices, count_cached
         self.columns = Columns()
         self.tenant_names: list[str] = []
         self.first_arrival = self.last_arrival = math.nan
@@ -188,7 +191,8 @@ class Collector:
             self.token_times[request_id] = live.times
         self.columns.append((*times, *tokens, int(ok), own))
         if self.service_bucket and live.first >= 0:
-            units = self.prices[0] * request.prompt_tokens + self.prices[1] * live.count
+            prompt = request.prompt_tokens - (0 if self.count_cached else live.cached)
+            units = self.prices[0] * prompt + self.prices[1] * live.count
             spread(self.service[tenant], live.first, last, units, self.service_bucket)
         if request.program is not None and request.turn is not None and request.turn.last:
             began = self._programs.pop(request.program, live.arrival)
