@@ -13,7 +13,7 @@ from penstock.cli.parser import Parser, add_verbs
 from penstock.core.errors import PenstockError
 from penstock.engine.spin import SPIN_LESS
 
-VERBS = ("serve", "generate", "chat", "bench", "calibrate", "reproduce", "zoo", "collect_env")
+VERBS = ("serve", "generate", "chat", "bench", "simulate", "calibrate", "reproduce", "zoo", "collect_env")
 """Modules of this package, each with ``add(verbs)``, in the order of the help."""
 
 _DESCRIPTION = """Penstock runs open language models: an inference engine and an OpenAI-compatible server."""

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             )
     if not reports:
         args.parser.error("nothing to run: no experiment is of that kind; see --list")
-    print_reports(reports, Console(), details=args.details)
+    print_reports(reports, Console(emoji=False), details=args.details)
     _write(args, reports, result)
     return _status(reports)
 
@@ -128,7 +128,7 @@ def _print_list(chosen: Sequence[Experiment]) -> int:
     for one in sorted(chosen, key=lambda one: (row_key(one.row), one.name)):
         bars = "\n".join(f"{bar.figure} {bar_text(bar)}" for bar in one.bars)
         table.add_row(one.row, one.name, one.system, one.kind, one.title, bars)
-    Console().print(table)
+    Console(emoji=False).print(table)
     return 0
 
 
