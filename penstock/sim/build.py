@@ -21,7 +21,13 @@ VOCABULARY = 1 << 62
 
 
 def capacities(
-    blocks: int, *, page_size: int = 16, slots: int = 256, max_model_len: int = 131072, depth: int = 0
+    blocks: int,
+    *,
+    page_size: int = 16,
+    slots: int = 256,
+    max_model_len: int = 131072,
+    depth: int = 0,
+    layers: int = 0,
 ) -> ExecutorSpec:
     """Return the spec of a simulated device.
 
@@ -31,6 +37,7 @@ def capacities(
         slots: sequences resident at once.
         max_model_len: longest sequence.
         depth: steps in flight besides the one collected.
+        layers: of the model, for shapes that split prefill along them; 0 refuses those.
     """
     return ExecutorSpec(
         slots=slots,
@@ -39,6 +46,7 @@ def capacities(
         max_model_len=min(max_model_len, blocks * page_size),
         vocab_size=VOCABULARY,
         pipeline_depth=depth,
+        layers=layers,
     )
 
 
