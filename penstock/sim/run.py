@@ -14,7 +14,7 @@ from penstock.core.output import Output
 from penstock.core.policy import RoutePolicy
 from penstock.cost.hardware import Hardware
 from penstock.cost.model import CostModel
-from penstock.cost.roofline import kv_blocks
+from penstock.cost.roofline import Roofline, kv_blocks
 from penstock.cost.shapes import ModelShape
 from penstock.cost.spec import Target, load_cost, parse_target
 from penstock.policies.parse import parse_policy
@@ -249,6 +249,8 @@ def device_of(scenario: Scenario) -> Device:
         slots=schedule.max_num_seqs,
         max_model_len=scenario.max_model_len,
         depth=depth,
+        # The other models cannot price a step of which some rows pass some layers only.
+        layers=cost.model.layers if isinstance(cost, Roofline) else 0,
     )
     return Device(cost, spec, schedule, f"{blocks} blocks of {page} tokens ({label})")
 
