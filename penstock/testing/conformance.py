@@ -167,7 +167,15 @@ class FixedView:
 
     def __init__(self, **figures: Any) -> None:
         base = {"now": 1.0, "running": 4, "waiting": 4, "blocks_available": 10, "blocks_total": 64}
-        self.__dict__.update(base | {"page_size": 4, "token_budget": 32} | figures)
+        self.__dict__.update(base | {"page_size": 4, "token_budget": 32, "step": 1, "cost": None} | figures)
+
+    def running_sequences(self) -> list[SequenceView]:
+        """Return nobody."""
+        return []
+
+    def cached_tokens(self, seq: SequenceView) -> int:
+        """Return 0."""
+        return 0
 
 
 def check_shape(make: Callable[[], ShapePolicy]) -> None:
@@ -215,7 +223,10 @@ def check_evict(make: Callable[[], EvictPolicy]) -> None:
     policy = make()
     keys = [policy.key(node) for node in nodes]
     assert keys == [make().key(node) for node in nodes], "key() must be deterministic"
-    sorted(keys)
+    try:
+        sorted(keys)
+    except TypeError as error:
+        raise AssertionError(f"keys must be comparable with each other: {error}") from None
 
 
 def check_admit(make: Callable[[], AdmitPolicy]) -> None:
