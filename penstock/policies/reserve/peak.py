@@ -29,6 +29,7 @@ class Peak:
         peak = total = 0
         for count, (left, size) in enumerate(sizes, 1):
             total += size
-            # Each may leave a block partly filled: the worst rounding, exact for pages of one token.
-            peak = max(peak, -(-(total + left * count + (page - 1) * count) // page))
+            # Each may leave a block partly filled: the sum of rounded-up sizes is at most this, and equal for
+            # one sequence, so that a request as large as the pool can still be admitted alone.
+            peak = max(peak, (total + left * count + (page - 1) * count) // page)
         return peak - held
