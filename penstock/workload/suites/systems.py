@@ -163,10 +163,12 @@ def ltr_chat(seed: int, *, rate: float = 4.0, cv: float = 1.0, tau: float = 0.55
 
 @dataclass(frozen=True, slots=True)
 class Difficulties:
-    """Answers that are lognormal around means by difficulty, each as likely, cut at a budget."""
+    """Answers that are lognormal around means by difficulty, cut at a budget."""
 
     prompt: str
     means: tuple[float, ...]
+    shares: tuple[float, ...]
+    """Of the questions, by difficulty; they need not add up to 1."""
     sigma: float
     budget: int
 
@@ -174,11 +176,23 @@ class Difficulties:
         """See `penstock.workload.lengths.Pairs`."""
         inputs, outputs = (np.random.default_rng(child) for child in seed.spawn(2))
         prompt = parse_lengths(self.prompt, "workload.prompt")
+        shares = np.array(self.shares) / sum(self.shares)
         while True:
-            means = np.array(self.means)[outputs.integers(0, len(self.means), 1024)]
+            means = np.array(self.means)[outputs.choice(len(shares), 1024, p=shares)]
             drawn = outputs.lognormal(np.log(means) - self.sigma**2 / 2, self.sigma)
             answers = np.clip(np.rint(drawn), 1, self.budget).astype(np.int64)
             yield from zip(prompt.sample(inputs, 1024), answers.tolist(), strict=True)
+
+
+def questions(budget: int, plain: bool = False) -> Difficulties:
+    """Return lengths of a reasoning model's answers, or a plain model's, to the questions of the RLLM study.
+
+    The shares are the sizes of the study's sets: GSM8K (1319 questions, easy), MATH-500 (500), GPQA diamond
+    and AIME-24 (228, hard). Means of 800, 2500 and 7000 tokens, and 300 for the plain model, are ours.
+    """
+    if plain:
+        return Difficulties("lognormal:150:0.5", (300.0,), (1.0,), 0.4, budget)
+    return Difficulties("lognormal:150:0.5", (800.0, 2500.0, 7000.0), (1319, 500, 228), 0.6, budget)
 
 
 @workload("reasoning")
@@ -201,10 +215,9 @@ def reasoning(
     check_positive(rate=rate, count=count, budget=budget)
     if not think < 1:
         raise ConfigError("workload.think", f"expected a share below 1, got {think:g}")
-    means, sigma = ((300.0,), 0.4) if plain else ((800.0, 2500.0, 7000.0), 0.6)
     client = Client(
         arrivals=Gamma(rate, cv),
-        pairs=Difficulties("lognormal:150:0.5", means, sigma, budget),
+        pairs=questions(budget, plain),
         count=count,
         thinking=None if plain or not think else (lambda output: int(output * think)),
     )
