@@ -83,7 +83,12 @@ class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
         "queue-bound(4096)"
     )
     reserve: Annotated[str, _doc("Room that a waiting sequence must find: 'known', 'final'")] = "known"
-    retain: Annotated[str, _doc("Whose KV stays pinned after the end: 'none'")] = "none"
+    retain: Annotated[
+        str, _doc("Whose KV stays pinned after the end: 'none', 'ttl(2s)', 'continuum' or 'groups'")
+    ] = "none"
+    prefix_wait: Annotated[
+        bool, _doc("Wait for a prefix page that another sequence is computing, rather than compute it again")
+    ] = True
     pipeline_depth: Annotated[
         int, _doc("Steps in flight besides the current; -1 lets the device choose", ge=-1, le=1)
     ] = -1

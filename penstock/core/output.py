@@ -81,6 +81,13 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """Terminal events by reason."""
     waiting_by_reason: dict[str, int]
     """Admission attempts that were blocked, by the resource that was short."""
+    blocks_pinned: int = 0
+    """Blocks kept for programs and groups that are expected back, whether or not a sequence uses them too."""
+    pins_made: int = 0
+    pins_returned: int = 0
+    """Pins that were still there when their program's next sequence was admitted."""
+    pins_given_up: int = 0
+    """Pins ended because memory was short."""
     last_step_tokens: int = 0
     step_tokens: int = 0
     """Rows of all steps."""

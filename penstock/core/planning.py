@@ -13,7 +13,8 @@ from penstock.core.builder import PlanBuilder
 from penstock.core.cohort import Cohort, stages_for
 from penstock.core.plan import StepPlan
 from penstock.core.policy import EngineView, StepShape
-from penstock.core.resources import acquire_all
+from penstock.core.programs import owner_of
+from penstock.core.resources import CONTESTED, acquire_all
 from penstock.core.sequence import Sequence
 from penstock.core.state import SchedulerState
 from penstock.core.states import SeqState
@@ -35,6 +36,7 @@ class Planner:
     def plan(self) -> StepPlan | None:
         """Decide the next step; None when there is nothing to do before another step lands."""
         s = self._s
+        s.expire_pins()
         builder = PlanBuilder(self._shape())
         if s.suspects:
             if s.in_flight:
@@ -140,6 +142,8 @@ class Planner:
         while not s.kv.grow(seq, seq.planned + 1):
             if s.kv.pool.fenced:
                 return False  # blocks are on their way back: wait a step rather than preempt once more
+            if s.kv.pins.give_up():
+                continue
             lower = s.running.below(seq, s.now)
             if not lower:
                 return False
@@ -181,13 +185,19 @@ class Planner:
             builder.prefill(seq, rows)
 
     def _displace(self, seq: Sequence, short_of: str, builder: PlanBuilder) -> bool:
-        """Preempt one running sequence that `seq` is worth more than, if that can help it in."""
+        """Preempt one running sequence that `seq` is worth more than, if that can help it in.
+
+        Before that, and whenever nothing runs that could leave anything, a pin is given up.
+        """
         s = self._s
-        if s.kv.pool.fenced or s.slots.fenced:
+        if short_of not in CONTESTED or s.kv.pool.fenced or s.slots.fenced:
             return False
         may_displace = s.policies.order.may_displace
         worst_first = reversed(s.running.ranked(s.now))
         lower = list(takewhile(lambda other: may_displace(seq, other, s.now), worst_first))[::-1]
+        may_unpin = short_of == "blocks" and (lower or not len(s.running))
+        if may_unpin and s.kv.pins.give_up(last=owner_of(seq.spec, "program")):
+            return True
         if not lower:
             return False
         need = s.kv.pages(seq.target) - s.kv.available
@@ -203,6 +213,7 @@ class Planner:
         if seq.preemptions == 0:
             seq.first_scheduled = s.now
             s.kv.note_admitted(seq)
+        s.hand_over(seq)
         s.running.add(seq)
         for tell in s.watch.admit:
             tell(seq, s.now)

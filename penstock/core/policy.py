@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from penstock.core.kv.pins import Reason
 from penstock.core.plan import PlanShape
 from penstock.core.request import RequestSpec
 
@@ -44,6 +45,8 @@ class SequenceView(Protocol):
     def target(self) -> int: ...  # noqa: D102
     @property
     def max_total(self) -> int: ...  # noqa: D102
+    @property
+    def program_arrival(self) -> float: ...  # noqa: D102
     @property
     def blocks(self) -> Sequence[int]: ...  # noqa: D102
     @property
@@ -88,6 +91,10 @@ class EngineView(Protocol):
         """Blocks of the device tier."""
 
     @property
+    def blocks_pinned(self) -> int:
+        """Blocks kept for programs and groups that are expected back."""
+
+    @property
     def page_size(self) -> int:
         """Tokens per block."""
 
@@ -108,6 +115,10 @@ class EngineView(Protocol):
 
         O(prompt pages) at first, then O(pages that came or went since it was asked last).
         """
+        ...
+
+    def pinned(self, seq: SequenceView) -> bool:
+        """Whether pages are pinned for a sequence's program."""
         ...
 
 
@@ -235,10 +246,21 @@ class ReservePolicy(Protocol):
 
 
 class RetainPolicy(Protocol):
-    """Whether the KV of a sequence that finished stays pinned, and for how long."""
+    """Whether the KV of a sequence that ends stays pinned, and for how long.
+
+    What a program's turn leaves is kept for its next turn; what a group's member leaves, for the others.
+    """
+
+    @property
+    def reason(self) -> Reason | None:
+        """On whose behalf pages are kept; sequences without such an owner leave nothing. None pins nothing."""
 
     def seconds(self, seq: SequenceView, view: EngineView) -> float:
-        """Return how long nobody may evict the sequence's KV; 0 leaves it to the prefix cache."""
+        """Return how long nobody may evict the sequence's KV; 0 leaves it to the prefix cache.
+
+        Asked once of each sequence with an owner, just before it leaves. 0 also ends what was pinned for
+        the owner before. Sequences that did not end by themselves leave nothing, whatever the answer.
+        """
         ...
 
 

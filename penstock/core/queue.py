@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from penstock.core.kv.pins import Owner
 from penstock.core.policy import OrderPolicy
+from penstock.core.programs import owner_of
 from penstock.core.sequence import Sequence
 
 
@@ -18,6 +21,8 @@ class WaitingQueue:
     def __init__(self, order: OrderPolicy) -> None:
         self._index = order.index()
         self._members: dict[int, Sequence] = {}
+        self.programs: Counter[Owner] = Counter()
+        """Waiting sequences of each program that has any."""
 
     def __len__(self) -> int:
         """Sequences waiting."""
@@ -31,6 +36,9 @@ class WaitingQueue:
         """Take a sequence in."""
         self._members[seq.number] = seq
         seq.queued = True
+        owner = owner_of(seq.spec, "program")
+        if owner is not None:
+            self.programs[owner] += 1
         self._index.add(seq)
 
     def remove(self, seq: Sequence) -> None:
@@ -41,6 +49,11 @@ class WaitingQueue:
         """
         del self._members[seq.number]
         seq.queued = False
+        owner = owner_of(seq.spec, "program")
+        if owner is not None:
+            self.programs[owner] -= 1
+            if not self.programs[owner]:
+                del self.programs[owner]
         self._index.remove(seq)
 
     def candidates(self, now: float) -> Iterator[Sequence]:

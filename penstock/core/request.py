@@ -94,6 +94,8 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Predicted length of the answer, on any scale on which longer is larger; None: no prediction."""
     group: str | None = None
     """Prefix group of an offline job: members share a prefix and are best run together."""
+    group_tokens: int = 0
+    """Leading prompt tokens that the members of the group share."""
     adapter: str | None = None
     grammar: str | None = None
     cache_namespace: str = ""

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from penstock.core.sequence import Sequence
 
 
+CONTESTED = frozenset({"slots", "blocks"})
+"""Resources of which a sequence that gives way leaves more to others."""
+
+
 class Resource(Protocol):
     """Something a sequence must hold in order to run. A new feature adds one of these, not a branch."""
 
@@ -93,6 +97,26 @@ class SlotResource:
         freed = tuple(self._freed)
         self._freed.clear()
         return freed
+
+
+class PrefixResource:
+    """The next page of a sequence, where somebody is about to have it ready: taking it means waiting for it.
+
+    Args:
+        kv: the manager.
+    """
+
+    name = "prefix"
+
+    def __init__(self, kv: KVManager) -> None:
+        self._kv = kv
+
+    def try_acquire(self, seq: Sequence) -> bool:
+        """Return False while the first page that `seq` would compute is being computed already."""
+        return not self._kv.next_page_under_way(seq)
+
+    def release(self, seq: Sequence) -> None:
+        """Nothing was taken."""
 
 
 class KVResource:

@@ -51,6 +51,7 @@ class Scheduler:
             raise Overloaded(refusal.reason, refusal.retry_after)
         self._submitted += 1
         seq.arrival = spec.arrival or now
+        seq.program_arrival = s.programs.arrive(spec, seq.arrival)
         s.sequences[spec.id] = seq
         s.counters.submitted += 1
         s.move(seq, SeqState.READY)

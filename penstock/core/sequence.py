@@ -37,6 +37,7 @@ class Sequence:
         "number",
         "planned",
         "preemptions",
+        "program_arrival",
         "prompt_length",
         "published",
         "queued",
@@ -60,6 +61,8 @@ class Sequence:
         self.number = number
         """Submission order; the last tie-break of every ordering."""
         self.arrival = spec.arrival
+        self.program_arrival = spec.arrival
+        """Arrival of its program's first sequence; its own without a program."""
         self.state = SeqState.QUEUED
         self.queued = False
         """Whether the waiting queue holds it."""

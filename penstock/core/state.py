@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import deque
 
 from penstock.core.cohort import Cohort
+from penstock.core.errors import ConfigError
 from penstock.core.events import EventSink
 from penstock.core.executor import ExecutorSpec
 from penstock.core.kv.manager import KVManager
 from penstock.core.output import Finish, FinishReason, Output, Timeline
 from penstock.core.plan import StepPlan
 from penstock.core.policy import EngineView, Policies, StepCost
+from penstock.core.programs import ProgramBook, owner_of
 from penstock.core.queue import WaitingQueue
-from penstock.core.resources import KVResource, Resource, SlotResource
+from penstock.core.resources import KVResource, PrefixResource, Resource, SlotResource
 from penstock.core.running import RunningSet
 from penstock.core.sequence import Sequence
 from penstock.core.states import SeqState, transition
@@ -32,8 +34,12 @@ class SchedulerState:
         max_seqs: sequences running at once (at most the executor's slots).
         max_tokens: largest token budget of a step.
         prefix_caching: whether prompt prefixes are reused.
+        prefix_wait: whether a sequence waits for a page that another one is computing.
         sink: receiver of state transitions.
         cost: step times, for policies that ask.
+
+    Raises:
+        ConfigError: pins without a prefix cache to pin in.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class SchedulerState:
         max_seqs: int,
         max_tokens: int,
         prefix_caching: bool = True,
+        prefix_wait: bool = False,
         sink: EventSink | None = None,
         cost: StepCost | None = None,
     ) -> None:
@@ -60,12 +67,17 @@ class SchedulerState:
             policies.evict,
             prefix_caching=prefix_caching,
             fingerprint=spec.cache_fingerprint,
+            prefix_wait=prefix_wait,
         )
+        if policies.retain.reason is not None and not prefix_caching:
+            raise ConfigError("schedule.retain", "pinning needs cache.enable_prefix_caching")
+        self.programs = ProgramBook()
         self.waiting = WaitingQueue(policies.order)
         self.running = RunningSet(policies.order)
         self.slots = SlotResource(min(max_seqs, spec.slots))
         self._room = KVResource(self.kv)
-        self.resources: tuple[Resource, ...] = (self.slots, self._room)
+        wait: tuple[Resource, ...] = (PrefixResource(self.kv),) if prefix_wait and prefix_caching else ()
+        self.resources: tuple[Resource, ...] = (*wait, self.slots, self._room)
         self.sequences: dict[str, Sequence] = {}
         """Every live sequence by request id."""
         self.in_flight: deque[tuple[StepPlan, Members]] = deque()
@@ -81,6 +93,7 @@ class SchedulerState:
         """Show the policies the engine."""
         demand = self.policies.reserve.demand
         self._room.demand = lambda seq: demand(seq, view)
+        self._view = view
         for tell in self.watch.bind:
             tell(view)
 
@@ -130,6 +143,7 @@ class SchedulerState:
             stop: the stop token, if one ended it.
         """
         running = seq.state is SeqState.RUNNING
+        self._retain(seq, running and reason in (FinishReason.STOP, FinishReason.LENGTH))
         if running:
             self.running.remove(seq)
             self.give_back(seq)
@@ -139,11 +153,35 @@ class SchedulerState:
             self.waiting.remove(seq)
         self.move(seq, SeqState.FINISHED)
         del self.sequences[seq.id]
+        self.programs.end(seq.spec)
         for tell in self.watch.finish:
             tell(seq, self.now, running)
         self.counters.finished[reason] += 1
         timeline = Timeline(seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, self.now)
         self._say(seq, Finish(reason, detail, stop, timeline, seq.preemptions))
+
+    def _retain(self, seq: Sequence, keep: bool) -> None:
+        """Pin what a sequence that ends leaves to its program or group, or end the pin that they have."""
+        policy = self.policies.retain
+        owner = owner_of(seq.spec, policy.reason) if policy.reason is not None else None
+        if owner is None:
+            return
+        seconds = policy.seconds(seq, self._view)
+        if seconds <= 0:
+            self.kv.pins.release(owner)
+        elif keep:
+            tokens = seq.spec.group_tokens if owner.reason == "group" else len(seq.tokens)
+            self.kv.pin(seq, owner, seconds, seq.program_arrival, tokens)
+
+    def hand_over(self, seq: Sequence) -> None:
+        """End the pin of a program whose next sequence has just been given what it uses of the pages."""
+        owner = owner_of(seq.spec, "program")
+        if owner is not None:
+            self.kv.pins.hand_over(owner)
+
+    def expire_pins(self) -> None:
+        """End the pins that are due; a program that waits to be admitted keeps its own."""
+        self.kv.pins.expire(self.now, self.waiting.programs.__contains__)
 
     def _say(self, seq: Sequence, finish: Finish) -> None:
         """Put the terminal event in the outbox, merged with the sequence's last tokens if they are there."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from penstock.core.output import EngineStats
 from penstock.core.policy import SequenceView, StepCost
+from penstock.core.programs import owner_of
 from penstock.core.sequence import Sequence
 from penstock.core.state import SchedulerState
 
@@ -49,6 +50,11 @@ class StateView:
         return self._s.kv.pool.size
 
     @property
+    def blocks_pinned(self) -> int:
+        """Blocks that pins keep."""
+        return len(self._s.kv.pins.held)
+
+    @property
     def page_size(self) -> int:
         """Tokens per block."""
         return self._s.kv.page
@@ -72,6 +78,10 @@ class StateView:
         assert isinstance(seq, Sequence)
         return self._s.kv.cached_tokens(seq)
 
+    def pinned(self, seq: SequenceView) -> bool:
+        """Whether pages are pinned for a sequence's program."""
+        return owner_of(seq.spec, "program") in self._s.kv.pins
+
 
 def snapshot(s: SchedulerState) -> EngineStats:
     """Return the scheduler's figures of this moment, in O(1)."""
@@ -82,6 +92,10 @@ def snapshot(s: SchedulerState) -> EngineStats:
         blocks_total=kv.pool.size,
         blocks_free=kv.pool.free,
         blocks_reclaimable=kv.pool.reclaimable,
+        blocks_pinned=len(kv.pins.held),
+        pins_made=kv.pins.made,
+        pins_returned=kv.pins.returned,
+        pins_given_up=kv.pins.given_up,
         prefix_query_tokens=kv.query_tokens,
         prefix_hit_tokens=kv.hit_tokens,
         prompt_tokens=c.prompt_tokens,

@@ -180,6 +180,7 @@ def build_engine(
         max_seqs=schedule.max_num_seqs,
         max_tokens=schedule.max_num_batched_tokens or 512,
         prefix_caching=cache.enable_prefix_caching,
+        prefix_wait=schedule.prefix_wait,
         sink=sink,
         cost=cost,
     )

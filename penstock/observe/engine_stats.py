@@ -14,6 +14,7 @@ _GAUGES = (
     ("kv_blocks", "KV blocks of the device", "blocks_total"),
     ("kv_blocks_free", "KV blocks in no use", "blocks_free"),
     ("kv_blocks_reclaimable", "KV blocks that hold cached prefixes nobody uses", "blocks_reclaimable"),
+    ("kv_blocks_pinned", "KV blocks kept for programs and groups that are expected back", "blocks_pinned"),
     ("last_step_tokens", "Tokens of the newest step", "last_step_tokens"),
 )
 
@@ -24,6 +25,9 @@ _COUNTERS = (
     ("generation_tokens", "Tokens generated", "generated_tokens"),
     ("num_preemptions", "Sequences that lost their memory to others", "preemptions"),
     ("recomputed_tokens", "Tokens computed again after preemption", "recomputed_tokens"),
+    ("kv_pins", "Times that KV was pinned at the end of a sequence", "pins_made"),
+    ("kv_pins_returned", "Pins that the next turn of their program found in place", "pins_returned"),
+    ("kv_pins_given_up", "Pins ended early because memory was short", "pins_given_up"),
     ("steps", "Steps run", "steps"),
     ("requests_submitted", "Sequences submitted to the engine", "submitted"),
 )

@@ -41,9 +41,13 @@ def make_request(request_id: str, prompt: list[int] | int, **fields: Any) -> Req
 
 
 def make_scheduler(spec: ExecutorSpec, *, max_tokens: int = 32, **schedule: Any) -> Scheduler:
-    """Return a scheduler; ``schedule`` holds fields of ScheduleConfig or ``prefix_caching``."""
+    """Return a scheduler; ``schedule`` holds fields of ScheduleConfig or ``prefix_caching``.
+
+    Unless asked to, nobody waits for another one's prefix: made-up prompts are prefixes of each other.
+    """
     caching = schedule.pop("prefix_caching", True)
-    config = ScheduleConfig(**({"admit": "unlimited"} | schedule))
+    fields: dict[str, Any] = {"admit": "unlimited", "prefix_wait": False}
+    config = ScheduleConfig(**(fields | schedule))
     return Scheduler(
         SchedulerState(
             spec,
@@ -51,5 +55,6 @@ def make_scheduler(spec: ExecutorSpec, *, max_tokens: int = 32, **schedule: Any)
             max_seqs=min(config.max_num_seqs, spec.slots),
             max_tokens=max_tokens,
             prefix_caching=caching,
+            prefix_wait=config.prefix_wait,
         )
     )

@@ -2,11 +2,13 @@
 
 import sys
 from collections import Counter, deque
+from itertools import pairwise
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from penstock.core.output import FinishReason
+from penstock.core.request import Turn
 from penstock.core.states import SeqState
 from penstock.testing.builders import make_request, make_scheduler, make_spec
 from penstock.testing.fake_executor import FakeExecutor, next_token
@@ -21,7 +23,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         depth=st.integers(0, 1),
         blocks=st.integers(8, 20),
         slots=st.integers(1, 4),
-        order=st.sampled_from(["fcfs", "priority > fcfs", "aged(priority, 3s) > fcfs", "per-tenant(fcfs)"]),
+        order=st.sampled_from(
+            [
+                "fcfs",
+                "priority > fcfs",
+                "aged(priority, 3s) > fcfs",
+                "per-tenant(fcfs)",
+                "program-fcfs",
+                "priority > program-fcfs",
+                "prefix-groups",
+            ]
+        ),
         shape=st.sampled_from(
             [
                 "chunked",
@@ -34,8 +46,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         ),
         preempt=st.sampled_from(["newest", "least-loss"]),
         caching=st.booleans(),
+        retain=st.sampled_from(["none", "ttl(1s)", "ttl(1000s)", "groups"]),
+        prefix_wait=st.booleans(),
     )
-    def start(self, depth, blocks, slots, order, shape, preempt, caching):
+    def start(self, depth, blocks, slots, order, shape, preempt, caching, retain, prefix_wait):
         self.depth, self.order = depth, order
         self.failing = False
         spec = make_spec(
@@ -43,10 +57,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
         self.executor = FakeExecutor(spec, fault=self._fault)
         self.s = make_scheduler(
-            spec, max_tokens=BUDGET, order=order, shape=shape, preempt=preempt, prefix_caching=caching
+            spec,
+            max_tokens=BUDGET,
+            order=order,
+            shape=shape,
+            preempt=preempt,
+            prefix_caching=caching,
+            retain=retain if caching else "none",
+            prefix_wait=prefix_wait,
         )
+        self.history = {}
         self.b = self.s.state
-        self.now, self.count = 1.0, 0
+        self.now, self.count, self.pinned_since = 1.0, 0, 0.0
         self.in_flight = deque()
         self.requests, self.got, self.ended = {}, {}, Counter()
         self.computed = {}
@@ -63,8 +85,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         priority=st.integers(0, 2),
         tenant=st.sampled_from(["a", "b"]),
         stop=st.booleans(),
+        program=st.sampled_from([None, "p", "q"]),
+        goes_on=st.booleans(),
+        last=st.booleans(),
     )
-    def submit(self, prompt, max_tokens, priority, tenant, stop):
+    def submit(self, prompt, max_tokens, priority, tenant, stop, program, goes_on, last):
+        if goes_on and program is not None:
+            prompt = [*self.history.get(program, []), *prompt]
         total = min(len(prompt) + max_tokens, self.b.spec.max_model_len)
         if len(prompt) >= self.b.spec.max_model_len or -(-total // 4) > self.b.spec.blocks:
             return
@@ -76,6 +103,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             priority=priority,
             tenant=tenant,
             eos_ids=(3,) if stop else (),
+            program=program,
+            turn=Turn(last=last),
+            group=program,
+            group_tokens=min(8, len(prompt)),
         )
         self.s.submit(request, self.now)
         self.requests[request.id], self.got[request.id] = request, []
@@ -85,6 +116,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def plan(self):
         self.now += 0.5
         landed = self.b.kv.pool.landed
+        self.pinned_since = self.now
         before = set(self.b.running._members)
         plan = self.s.plan(self.now)
         if plan is None:
@@ -158,6 +190,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _check_output(self, out):
         """The fake model is a function of the tokens, so the right output is known."""
         request = self.requests[out.request_id]
+        self.history[request.program] = [*request.prompt_ids, *self.got[out.request_id]]
         tokens, got = list(request.prompt_ids), self.got[out.request_id]
         for token in got:
             assert token == next_token(tokens, 4)
@@ -193,8 +226,28 @@ class SchedulerMachine(RuleBasedStateMachine):
             refs.update(seq.blocks)
         for _, blocks in pool._fence:
             refs.update(blocks)
+        refs.update(self.b.kv.pins.held)
         wrong = [b for b in range(pool.size) if pool.refs[b] != refs[b]]
         assert not wrong, f"wrong reference counts of blocks {wrong}"
+
+    @invariant()
+    def pins_have_one_owner_and_end(self):
+        if not hasattr(self, "s"):
+            return
+        pins, refs = self.b.kv.pins, Counter()
+        for owner, pin in pins._pins.items():
+            refs.update(pin.blocks)
+            assert pin.blocks and len(set(pin.blocks)) == len(pin.blocks)
+            nodes = [self.b.kv.index._by_block[block] for block in pin.blocks]
+            assert all(child.parent is node for node, child in pairwise(nodes)), "a pin is not a path"
+            assert pin.deadline >= self.pinned_since or owner in self.b.waiting.programs, (
+                "a pin outlived its time"
+            )
+        assert refs == Counter(pins.held), "pins lost or made up"
+        waiting = Counter(
+            ("program", s.spec.tenant, s.spec.program) for s in self.b.waiting if s.spec.program
+        )
+        assert waiting == self.b.waiting.programs
 
     @invariant()
     def counts_are_ordered_and_computed_is_monotone(self):
@@ -230,9 +283,12 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.land()
             self.blocks_are_conserved()
             self.references_are_counted()
+            self.pins_have_one_owner_and_end()
         assert not self.b.sequences, "somebody starved"
         assert set(self.ended) == set(self.requests), "a request has no terminal event"
         assert sum(self.b.counters.finished.values()) == len(self.requests)
-        assert not self.b.kv.pool.fenced and self.b.kv.available == self.b.kv.pool.size
-        self.b.kv.reset()
-        assert self.b.kv.pool.free == self.b.kv.pool.size and not self.b.kv.index._roots
+        kv = self.b.kv
+        assert not kv.pool.fenced and kv.available + len(kv.pins.held) == kv.pool.size
+        assert not kv._under_way and not kv._announced, "a page is still said to be under way"
+        assert kv.reset() and not len(kv.pins)
+        assert kv.pool.free == kv.pool.size and not kv.index._roots, "the prefix cache did not empty"

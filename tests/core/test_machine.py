@@ -6,6 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from penstock.core.builder import PlanBuilder
 from penstock.core.kv.manager import KVManager
+from penstock.core.kv.pins import PinTable
 from penstock.core.kv.pool import BlockPool
 from penstock.core.kv.radix import RadixIndex
 from penstock.core.landing import Landing
@@ -130,6 +131,37 @@ def share_a_page_before_it_is_written(monkeypatch):
     monkeypatch.setattr(KVManager, "acquire", acquire)
 
 
+def pin_without_a_reference(monkeypatch):
+    original = PinTable.pin
+
+    def pin(self, owner, blocks, deadline, since):
+        original(self, owner, blocks, deadline, since)
+        if owner in self:
+            self._pool.release(blocks[-1:], 0)
+
+    monkeypatch.setattr(PinTable, "pin", pin)
+
+
+def never_give_a_pin_up(monkeypatch):
+    monkeypatch.setattr(PinTable, "give_up", lambda self, last=None: False)
+
+
+def let_a_pin_outlive_its_time(monkeypatch):
+    monkeypatch.setattr(PinTable, "expire", lambda self, now, wanted: None)
+
+
+def wait_for_a_page_of_somebody_who_left(monkeypatch):
+    original = KVManager.release
+
+    def release(self, seq):
+        key = self._announced.get(seq.number)
+        original(self, seq)
+        if key is not None:
+            self._under_way[key] = -1
+
+    monkeypatch.setattr(KVManager, "release", release)
+
+
 PLANTED = {
     leak_a_block: "blocks lost",
     forget_a_reference: "wrong reference counts|released more often than held",
@@ -141,7 +173,11 @@ PLANTED = {
     lose_a_terminal_event: "has no terminal event",
     overtake: "overtook",
     starve_the_preempted: "somebody starved",
-    share_a_page_before_it_is_written: "does not hold its tokens|must be held and not kept",
+    pin_without_a_reference: "wrong reference counts|released more often than held",
+    never_give_a_pin_up: "somebody starved",
+    let_a_pin_outlive_its_time: "outlived its time",
+    wait_for_a_page_of_somebody_who_left: "somebody starved|still said to be under way",
+    share_a_page_before_it_is_written: "does not hold its tokens|must be held and not kept|did not empty",
 }
 
 

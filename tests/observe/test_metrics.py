@@ -22,7 +22,8 @@ def value(values, name, **labels):
 
 LINE = SimpleNamespace(arrival=10.0, first_scheduled=10.5, first_token=11.0, last_token=13.0, finished=13.1)
 STATS = SimpleNamespace(
-    running=1, waiting=2, blocks_total=10, blocks_free=4, blocks_reclaimable=1, prefix_query_tokens=30,
+    running=1, waiting=2, blocks_total=10, blocks_free=4, blocks_reclaimable=1, blocks_pinned=3,
+    pins_made=6, pins_returned=5, pins_given_up=1, prefix_query_tokens=30,
     prefix_hit_tokens=12, prompt_tokens=9, generated_tokens=3, preemptions=1, recomputed_tokens=5, steps=4,
     submitted=2, finished={"stop": 1}, waiting_by_reason={"blocks": 2}, last_step_tokens=8,
     step_tokens=40, step_sizes=(1, 0, 2, 1),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from penstock.core.kv.pins import Owner, PinTable
 from penstock.core.kv.pool import BlockPool
 from penstock.core.kv.radix import PrefixNode, RadixIndex
 from penstock.core.policy import EvictPolicy
 from penstock.core.sequence import UNSENT, Sequence
+
+_PageKey = tuple[Hashable, tuple[int, ...]]
+"""A page in the making: what it hangs from (a node, or the namespace at the root) and its tokens."""
 
 
 class KVManager:
@@ -19,16 +23,32 @@ class KVManager:
         evict: which idle cached page goes first.
         prefix_caching: whether prefixes are matched and published at all.
         fingerprint: salt of every namespace: model, weights, KV format.
+        prefix_wait: whether a page that somebody is computing is waited for rather than computed again.
     """
 
     def __init__(
-        self, blocks: int, page_size: int, evict: EvictPolicy, *, prefix_caching: bool, fingerprint: str
+        self,
+        blocks: int,
+        page_size: int,
+        evict: EvictPolicy,
+        *,
+        prefix_caching: bool,
+        fingerprint: str,
+        prefix_wait: bool = False,
     ) -> None:
         self.page = page_size
         self.pool = BlockPool(blocks, self._on_idle)
+        self.pins = PinTable(self.pool)
+        """References that belong to no sequence."""
         self.index = RadixIndex(self.pool, page_size, evict)
         self._caching = prefix_caching
         self._fingerprint = fingerprint
+        self._waits = prefix_wait and prefix_caching
+        self._under_way: dict[_PageKey, int] = {}
+        """The next page of each running sequence whose tokens are all known, and who computes it."""
+        self._announced: dict[int, _PageKey] = {}
+        self._memo: tuple[int, int, int, list[PrefixNode]] = (-1, 0, 0, [])
+        """The newest probe: sequence, its target, version of the index, path."""
         self.query_tokens = 0
         """Prompt tokens looked up in the prefix index, at admissions that succeeded."""
         self.hit_tokens = 0
@@ -59,7 +79,25 @@ class KVManager:
         """
         if not self._caching or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
             return []
-        return self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
+        number, target, version, path = self._memo
+        if number != seq.number or target != seq.target or version != self.index.version:
+            path = self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
+            self._memo = (seq.number, seq.target, self.index.version, path)
+        return path
+
+    def next_page_under_way(self, seq: Sequence) -> bool:
+        """Whether a running sequence is computing the first page that a waiting one does not find cached.
+
+        It will be published without fail, or its computer leaves and this turns false.
+        """
+        if not self._under_way or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
+            return False
+        path = self.probe(seq)
+        start = len(path) * self.page
+        if start + self.page > seq.target - 1:
+            return False
+        parent = path[-1] if path else self.namespace(seq)
+        return (parent, tuple(seq.tokens[start : start + self.page])) in self._under_way
 
     def cached_tokens(self, seq: Sequence) -> int:
         """Return how many tokens `probe` would find for a sequence without blocks.
@@ -96,7 +134,26 @@ class KVManager:
         seq.published = len(path)
         seq.cursor = path[-1] if path else None
         seq.computed = seq.planned = len(path) * self.page
+        if self._waits:
+            self._announce(seq)
         return True
+
+    def _announce(self, seq: Sequence) -> None:
+        """Note the page that a running sequence computes next, in place of the one it did before; O(1)."""
+        self._withdraw(seq)
+        start = seq.published * self.page
+        if start + self.page > len(seq.tokens):
+            return
+        parent = seq.cursor or self.namespace(seq)
+        key = (parent, tuple(seq.tokens[start : start + self.page]))
+        if key not in self._under_way:
+            self._under_way[key] = seq.number
+            self._announced[seq.number] = key
+
+    def _withdraw(self, seq: Sequence) -> None:
+        key = self._announced.pop(seq.number, None)
+        if key is not None:
+            del self._under_way[key]
 
     def note_admitted(self, seq: Sequence) -> None:
         """Count a sequence's prefix look-up, at its first admission."""
@@ -138,6 +195,21 @@ class KVManager:
                     seq.table_sent = i
         seq.cursor = parent
         seq.published = full
+        if self._waits:
+            self._announce(seq)
+
+    def pin(self, seq: Sequence, owner: Owner, seconds: float, since: float, tokens: int) -> None:
+        """Keep the published pages of a sequence that is about to leave.
+
+        Args:
+            seq: holds blocks.
+            owner: on whose behalf.
+            seconds: for how long at most.
+            since: when the owner first arrived.
+            tokens: leading tokens that matter; only full pages of them are kept.
+        """
+        pages = min(seq.published, tokens // self.page)
+        self.pins.pin(owner, seq.blocks[:pages], self.index.now + seconds, since)
 
     def rollback(self, seq: Sequence, tokens: int) -> None:
         """Withdraw the last ``tokens`` planned tokens (rejected drafts) and the blocks only they needed.
@@ -161,6 +233,8 @@ class KVManager:
         if seq.blocks:
             # Deepest first, so that leaves of the prefix tree fall idle before their parents.
             self.pool.release(reversed(seq.blocks), seq.ticket)
+        if self._waits:
+            self._withdraw(seq)
         seq.blocks = []
         seq.room = seq.published = 0
         seq.cursor = None
@@ -173,9 +247,10 @@ class KVManager:
         seq.computed = seq.planned = 0
 
     def reset(self) -> bool:
-        """Forget every cached prefix; False, with nothing changed, while any cached page is in use."""
-        if self.pool.reclaimable != len(self.index):
+        """Forget every cached and pinned prefix; False, with nothing changed, while a sequence uses any."""
+        if self.pool.reclaimable + self.pins.alone() != len(self.index):
             return False
+        self.pins.clear()
         self.index.shrink(len(self.index))
         return True
 

@@ -54,6 +54,8 @@ class RadixIndex:
         self._by_block: dict[int, PrefixNode] = {}
         self._idle: list[tuple[object, int, int, PrefixNode]] = []
         self._pushes = 0
+        self.version = 0
+        """Changes whenever what `match` would return may change."""
         self.now = 0.0
         """Engine-clock seconds; set by the KV manager each step."""
 
@@ -82,8 +84,6 @@ class RadixIndex:
             path.append(node)
         return path
 
-    def lease(self, path: list[PrefixNode]) -> None:
-        """Take a reference on every page of a path that `match` returned."""
     def deepest(
         self, known: PrefixNode | None, namespace: Hashable, tokens: Tokens[int], limit: int
     ) -> PrefixNode | None:
@@ -103,6 +103,8 @@ class RadixIndex:
             node = further
         return node if node is not None and node.depth else None
 
+    def lease(self, path: list[PrefixNode]) -> None:
+        """Take a reference on every page of a path that `match` returned."""
         for node in path:
             self._pool.share(node.block)
             node.hits += 1
@@ -122,6 +124,7 @@ class RadixIndex:
         node = PrefixNode(parent.namespace, parent, key, block)
         node.last_used = self.now
         parent.children[key] = node
+        self.version += 1
         self._by_block[block] = node
         self._pool.keep(block)
         return node
@@ -158,6 +161,7 @@ class RadixIndex:
 
     def _remove(self, node: PrefixNode) -> None:
         node.stamp += 1
+        self.version += 1
         parent = node.parent
         assert parent is not None
         del parent.children[node.key]

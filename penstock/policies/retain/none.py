@@ -10,6 +10,8 @@ from penstock.policies.registry import register
 class NoRetention:
     """Pin nothing."""
 
+    reason = None
+
     def seconds(self, seq: SequenceView, view: EngineView) -> float:
         """Return 0."""
         return 0.0
