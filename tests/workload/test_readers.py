@@ -83,13 +83,17 @@ def full(i=0):
 
 
 def test_our_own_lines_round_trip(tmp_path):
-    requests = [full(), TraceRequest(id="y", arrival=2.0, prompt=(Span(1, 1),), output_tokens=1), full(5)]
+    """No field may be left at its default, or losing it would not show; numbers that `full` leaves out are
+    set."""
+    unset = [
+        f.name for f in msgspec.structs.fields(TraceRequest) if f.default == 0 == getattr(full(), f.name)
+    ]
+    every = msgspec.structs.replace(full(), **dict.fromkeys(unset, 7))
+    assert set(TraceRequest.__struct_fields__) == set(msgspec.to_builtins(every))
+    requests = [every, TraceRequest(id="y", arrival=2.0, prompt=(Span(1, 1),), output_tokens=1), full(5)]
     path = tmp_path / "own.jsonl"
     path.write_bytes(b"".join(write_jsonl(requests)))
     assert list(read_requests(str(path))) == requests
-    assert set(TraceRequest.__struct_fields__) == set(
-        msgspec.to_builtins(full())
-    )  # nothing left at its default
 
 
 def test_minimal_lines(tmp_path):

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from penstock.core.request import SLO, Turn
 from penstock.workload.pages import PageSpans
 from penstock.workload.readers.lines import Source
 from penstock.workload.request import Span, TraceRequest
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Line(TraceRequest, frozen=True, kw_only=True, omit_defaults=True):
     """One line: `TraceRequest`, where prompts may also be a length, with or without hashes of pages."""
 
-    arrival: float
-    output_tokens: int
     id: str = ""
     prompt: tuple[Span, ...] = ()
     prompt_tokens: int = 0
@@ -31,17 +28,6 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ttft: float = 0.0
     e2el: float = 0.0
     cached_tokens: int = 0
-    max_tokens: int = 0
-    output_stream: int = 0
-    think_tokens: int = 0
-    tenant: str = "default"
-    weight: float = 1.0
-    priority: int = 0
-    slo: SLO | None = None
-    program: str | None = None
-    turn: Turn | None = None
-    length_score: float | None = None
-    group: str | None = None
 
 
 _COPIED = tuple(f for f in TraceRequest.__struct_fields__ if f not in ("id", "prompt"))
