@@ -176,7 +176,7 @@ def build_engine(
     cache = cache or CacheConfig()
     state = SchedulerState(
         spec,
-        build_policies(schedule),
+        build_policies(schedule, cache),
         max_seqs=schedule.max_num_seqs,
         max_tokens=schedule.max_num_batched_tokens or 512,
         prefix_caching=cache.enable_prefix_caching,

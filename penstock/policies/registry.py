@@ -43,6 +43,12 @@ def names(slot: Slot) -> list[str]:
     return sorted(name for at, name in _FACTORIES if at == slot)
 
 
+def name_of(policy: object) -> str:
+    """Return the name that a policy is registered as, or its type's."""
+    kind = type(policy)
+    return next((name for (_, name), factory in _FACTORIES.items() if factory is kind), kind.__name__)
+
+
 def create(slot: Slot, name: str, args: list[Any], options: dict[str, Any] | None = None) -> Any:
     """Make a policy.
 

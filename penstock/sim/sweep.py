@@ -132,7 +132,7 @@ def check_policies(scenario: Scenario) -> None:
     Raises:
         ConfigError: with the reason.
     """
-    build_policies(scenario.schedule)
+    build_policies(scenario.schedule, scenario.cache)
     route_of(scenario.route)
 
 

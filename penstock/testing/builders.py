@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.config.settings import ScheduleConfig
+from penstock.config.settings import CacheConfig, ScheduleConfig
 from penstock.core.executor import ExecutorSpec
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.core.scheduler import Scheduler
@@ -51,7 +51,7 @@ def make_scheduler(spec: ExecutorSpec, *, max_tokens: int = 32, **schedule: Any)
     return Scheduler(
         SchedulerState(
             spec,
-            build_policies(config),
+            build_policies(config, CacheConfig(enable_prefix_caching=caching)),
             max_seqs=min(config.max_num_seqs, spec.slots),
             max_tokens=max_tokens,
             prefix_caching=caching,

@@ -2,16 +2,22 @@
 
 import sys
 from collections import Counter, deque
-from itertools import pairwise
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from penstock.core.output import FinishReason
 from penstock.core.request import Turn
-from penstock.core.states import SeqState
 from penstock.testing.builders import make_request, make_scheduler, make_spec
 from penstock.testing.fake_executor import FakeExecutor, next_token
+from penstock.testing.invariants import (
+    check_blocks,
+    check_empty,
+    check_pins,
+    check_pins_end,
+    check_places,
+    check_references,
+)
 
 BUDGET = 10
 
@@ -50,6 +56,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         prefix_wait=st.booleans(),
     )
     def start(self, depth, blocks, slots, order, shape, preempt, caching, retain, prefix_wait):
+        order = "fcfs" if order == "prefix-groups" and not caching else order
         self.depth, self.order = depth, order
         self.failing = False
         spec = make_spec(
@@ -206,55 +213,25 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def blocks_are_conserved(self):
-        if not hasattr(self, "s"):
-            return
-        pool = self.b.kv.pool
-        held = sum(1 for r in pool.refs if r > 0)
-        idle = sum(1 for b in range(pool.size) if pool.refs[b] == 0 and pool.is_kept(b))
-        assert idle == pool.reclaimable
-        assert pool.free + held + idle == pool.size, "blocks lost or made up"
-        assert len(set(pool._free)) == pool.free
-        assert all(pool.refs[b] == 0 and not pool.is_kept(b) for b in pool._free)
+        if hasattr(self, "s"):
+            check_blocks(self.b)
 
     @invariant()
     def references_are_counted(self):
-        if not hasattr(self, "s"):
-            return
-        pool = self.b.kv.pool
-        refs = Counter()
-        for seq in self.b.sequences.values():
-            refs.update(seq.blocks)
-        for _, blocks in pool._fence:
-            refs.update(blocks)
-        refs.update(self.b.kv.pins.held)
-        wrong = [b for b in range(pool.size) if pool.refs[b] != refs[b]]
-        assert not wrong, f"wrong reference counts of blocks {wrong}"
+        if hasattr(self, "s"):
+            check_references(self.b)
 
     @invariant()
     def pins_have_one_owner_and_end(self):
-        if not hasattr(self, "s"):
-            return
-        pins, refs = self.b.kv.pins, Counter()
-        for owner, pin in pins._pins.items():
-            refs.update(pin.blocks)
-            assert pin.blocks and len(set(pin.blocks)) == len(pin.blocks)
-            nodes = [self.b.kv.index._by_block[block] for block in pin.blocks]
-            assert all(child.parent is node for node, child in pairwise(nodes)), "a pin is not a path"
-            assert pin.deadline >= self.pinned_since or owner in self.b.waiting.programs, (
-                "a pin outlived its time"
-            )
-        assert refs == Counter(pins.held), "pins lost or made up"
-        waiting = Counter(
-            ("program", s.spec.tenant, s.spec.program) for s in self.b.waiting if s.spec.program
-        )
-        assert waiting == self.b.waiting.programs
+        if hasattr(self, "s"):
+            check_pins(self.b)
+            check_pins_end(self.b, self.pinned_since)
 
     @invariant()
     def counts_are_ordered_and_computed_is_monotone(self):
         if not hasattr(self, "s"):
             return
         for seq in self.b.sequences.values():
-            assert 0 <= seq.computed <= seq.planned <= seq.target <= seq.max_total
             assert len(seq.tokens) <= seq.target <= len(seq.tokens) + self.depth + 1
             before, preemptions = self.computed.get(seq.id, (0, 0))
             assert seq.computed >= before or seq.preemptions > preemptions, "computed went back"
@@ -262,12 +239,8 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def states_match_places(self):
-        if not hasattr(self, "s"):
-            return
-        running = set(self.b.running._members)
-        for seq in self.b.sequences.values():
-            assert (seq.state is SeqState.RUNNING) == (seq in running) == (seq.slot >= 0)
-            assert seq.queued == (seq not in running)
+        if hasattr(self, "s"):
+            check_places(self.b)
 
     def teardown(self):
         """Left alone, the scheduler finishes everybody in bounded time, each exactly once."""
@@ -287,8 +260,4 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert not self.b.sequences, "somebody starved"
         assert set(self.ended) == set(self.requests), "a request has no terminal event"
         assert sum(self.b.counters.finished.values()) == len(self.requests)
-        kv = self.b.kv
-        assert not kv.pool.fenced and kv.available + len(kv.pins.held) == kv.pool.size
-        assert not kv._under_way and not kv._announced, "a page is still said to be under way"
-        assert kv.reset() and not len(kv.pins)
-        assert kv.pool.free == kv.pool.size and not kv.index._roots, "the prefix cache did not empty"
+        check_empty(self.b)

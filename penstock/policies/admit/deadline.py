@@ -28,6 +28,8 @@ class DeadlineAdmission(Watcher):
         patience: factor on every objective; above 1 lets in what would be a little late.
     """
 
+    without_cost = "refuses only while others wait"
+
     def __init__(self, patience: float = 1.0) -> None:
         if not 0 < patience < math.inf:
             raise ValueError(f"the patience must be a factor above 0, got {patience!r}")

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 from penstock.core.policy import OrderIndex, OrderPolicy, SequenceView
 from penstock.policies.order.base import KeyOrder
 from penstock.policies.order.index import SortedIndex
 from penstock.policies.registry import register
+from penstock.policies.traits import trait
 
 
 def plain(order: object) -> bool:
     """Whether an order is a key and nothing else, so that keys of several can be joined into one tuple."""
     return isinstance(order, KeyOrder) and type(order).index is KeyOrder.index
+
+
+def displaces(order: object) -> bool:
+    """Whether an order may ever let a waiting sequence displace a running one."""
+    if isinstance(order, Lexicographic | Aged):
+        return displaces(order.parts()[0])
+    declared: bool | None = trait(order, "displaces")
+    if declared is not None:
+        return declared
+    return not isinstance(order, KeyOrder) or type(order).may_displace is not KeyOrder.may_displace
 
 
 class Lexicographic(KeyOrder):
@@ -30,6 +42,7 @@ class Lexicographic(KeyOrder):
         self._parts = parts
         self.static = all(p.static for p in parts)
         self.stops = all(p.stops for p in parts)
+        self._displacing = list(takewhile(displaces, parts))
         self.index()
 
     def parts(self) -> tuple[object, ...]:
@@ -51,8 +64,11 @@ class Lexicographic(KeyOrder):
         return make()
 
     def may_displace(self, waiting: SequenceView, running: SequenceView, now: float) -> bool:
-        """Ask the first part that tells the two apart."""
-        for part in self._parts:
+        """Ask the first part that tells the two apart, unless one before it displaces nobody.
+
+        Whom a later part would displace does not rank last then: those that the earlier one ranks lower do.
+        """
+        for part in self._displacing:
             if part.may_displace(waiting, running, now):
                 return True
             if part.key(waiting, now) != part.key(running, now):
@@ -102,6 +118,7 @@ class Aged(KeyOrder):
     """
 
     static = False
+    ages = True
 
     def __init__(self, inner: OrderPolicy, horizon: float) -> None:
         if not isinstance(horizon, int | float) or horizon <= 0:
@@ -182,6 +199,8 @@ class PerTenant(KeyOrder):
     Args:
         within: the order within a tenant.
     """
+
+    picks_tenant = True
 
     def __init__(self, within: OrderPolicy) -> None:
         if not isinstance(within, KeyOrder):

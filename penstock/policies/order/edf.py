@@ -39,6 +39,8 @@ class EarliestDeadline(KeyOrder):
     """
 
     static = False
+    leaves_equals = False
+    starves = "requests without objectives"
 
     def key(self, seq: SequenceView, now: float) -> tuple[float, ...]:
         """Return (due time, arrival)."""
@@ -60,6 +62,8 @@ class FeasibleFirst(EarliestDeadline):
     those served lately. Goodput counts requests in time, so under overload the late give way. They starve
     while others keep coming in time: ``aged(edf-feasible, 60s)`` bounds that.
     """
+
+    starves = "requests that are late already, or have no objectives,"
 
     def __init__(self) -> None:
         self._served = Served()

@@ -11,6 +11,8 @@ from penstock.policies.registry import register
 class FCFS(KeyOrder):
     """By arrival. A preempted sequence keeps its place, so nobody starves."""
 
+    leaves_equals = False
+
     def key(self, seq: SequenceView, now: float) -> float:
         """Return the arrival time."""
         return seq.arrival

@@ -15,5 +15,8 @@ class LeastCounterFirst(VirtualTokens):
         output_price: service units of a generated token.
     """
 
+    service_bound = False
+    starves = "tenants beside one that comes back from idleness"
+
     def __init__(self, input_price: float = 1.0, output_price: float = 2.0) -> None:
         super().__init__(input_price, output_price, lift="none")

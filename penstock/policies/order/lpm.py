@@ -23,6 +23,8 @@ class LongestPrefixMatch(KeyOrder):
     """
 
     stops = False
+    needs_prefix_cache = "'fcfs'"
+    starves = "prompts that nobody shares"
 
     def __init__(self, window: int = WINDOW) -> None:
         self._window = check_window(window)

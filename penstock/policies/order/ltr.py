@@ -38,6 +38,8 @@ class LearnedRank(KeyOrder):
     """
 
     static = False
+    leaves_equals = False
+    shortest = True
 
     def __init__(self, patience: int = 200, period: int = 10, displace: str = "no") -> None:
         for name, value in (("patience", patience), ("period", period)):
@@ -46,6 +48,7 @@ class LearnedRank(KeyOrder):
         if displace not in ("yes", "no"):
             raise ValueError(f"displace must be yes or no, got {displace!r}")
         self._patience, self._period, self._displaces = patience, period, displace == "yes"
+        self.displaces = self.churns = self._displaces
         self._view: EngineView | None = None
         self._scores: dict[int, float] = {}
         self._last: dict[int, int] = {}

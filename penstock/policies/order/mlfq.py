@@ -27,6 +27,8 @@ class FeedbackQueue(KeyOrder):
     """
 
     static = False
+    leaves_equals = False
+    churns = True
 
     def __init__(self, quantum: int = 32, promotion: float = 3.0) -> None:
         if not isinstance(quantum, int) or quantum < 1:

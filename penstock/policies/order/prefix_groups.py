@@ -106,6 +106,9 @@ class PrefixGroups(KeyOrder):
         by: ``ratio``, or ``arrival`` to leave groups in the order of their first members.
     """
 
+    needs_prefix_cache = "'fcfs'"
+    starves = "groups that generate less per prompt token"
+
     def __init__(self, by: str = "ratio") -> None:
         if by not in ("ratio", "arrival"):
             raise ValueError(f"by is 'ratio' or 'arrival', got {by!r}")

@@ -14,6 +14,9 @@ class Priority(KeyOrder):
     Alone it starves large values under sustained load; ``aged(priority, 30s)`` bounds that.
     """
 
+    coarse = True
+    reads_priority = True
+
     def key(self, seq: SequenceView, now: float) -> int:
         """Return the request's priority."""
         return seq.spec.priority

@@ -46,6 +46,9 @@ class ProgramFCFS(KeyOrder):
     A request without a program is a program of one turn. Source: "Continuum" (arXiv 2511.02230).
     """
 
+    leaves_equals = False
+    returns_first = True
+
     def __init__(self) -> None:
         self._view: EngineView | None = None
 

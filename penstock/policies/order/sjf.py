@@ -23,6 +23,9 @@ class ShortestFirst(KeyOrder):
     With true lengths this is the oracle. It starves the long; ``aged(sjf, 60s)`` or ``ltr`` do not.
     """
 
+    shortest = True
+    starves = "long answers"
+
     def key(self, seq: SequenceView, now: float) -> float:
         """Return the declared length."""
         return declared(seq)
@@ -36,6 +39,9 @@ class ShortestRemaining(KeyOrder):
     """
 
     static = False
+    shortest = True
+    churns = True
+    starves = "long answers"
 
     def key(self, seq: SequenceView, now: float) -> float:
         """Return the declared tokens that are not generated yet."""

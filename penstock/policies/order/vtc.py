@@ -44,6 +44,8 @@ class VirtualTokens(KeyOrder):
     """
 
     static = False
+    picks_tenant = True
+    service_bound = True
 
     def __init__(
         self,

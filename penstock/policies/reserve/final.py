@@ -14,6 +14,8 @@ class Final:
     this admission. It is as generous as the clients' ``max_tokens`` are tight. O(running) per candidate.
     """
 
+    covers_growth = True
+
     def demand(self, seq: SequenceView, view: EngineView) -> int:
         """Return the pages of the final size, and those that the running have yet to take."""
         page = view.page_size

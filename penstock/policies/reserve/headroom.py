@@ -25,6 +25,8 @@ class Headroom(Watcher):
         below: priorities smaller than this are urgent (the default priority is 0).
     """
 
+    for_urgent = True
+
     def __init__(self, share: float = 0.25, below: int = 0) -> None:
         if not 0 <= share < 1:
             raise ValueError(f"the headroom is a share of the KV cache in [0, 1), got {share!r}")

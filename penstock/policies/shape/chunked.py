@@ -17,6 +17,8 @@ class Chunked:
         tokens: token budget of a step; 0 takes the engine's.
     """
 
+    stall_free = True
+
     def __init__(self, tokens: int = 0) -> None:
         if tokens < 0:
             raise ValueError(f"the token budget cannot be negative, got {tokens}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from penstock.core.policy import EngineView, StepShape
 from penstock.policies.registry import register
 
+MANY = 64
+"""Decodes that touch 95 % of a mixture's experts or more, for 8 of 128 a token."""
+
 
 @register("shape", "layered")
 class Layered:
@@ -25,6 +28,8 @@ class Layered:
             since so many decodes touch nearly every expert anyway; 0: no such limit.
     """
 
+    stall_free = True
+
     def __init__(self, stages: int = 16, cohort: int = 8192, unit: int = 512, decodes: int = 0) -> None:
         for name, value, least in (("stages", stages, 1), ("cohort", cohort, 1), ("unit", unit, 1)):
             if int(value) != value or value < least:
@@ -34,6 +39,7 @@ class Layered:
         if unit > cohort:
             raise ValueError(f"unit ({unit}) cannot be larger than cohort ({cohort})")
         self._cohort, self._unit, self._decodes = cohort, unit, decodes
+        self.beside_many = "" if decodes else f"layered(decodes={MANY})"
         groups = [1 << k for k in range(stages.bit_length()) if 1 << k < stages]
         self.table = (*((unit * n, n) for n in groups), (max(cohort, unit * stages), stages))
 

@@ -31,6 +31,9 @@ class SloShape(Watcher):
             objective, more keeps the mean.
     """
 
+    stall_free = True
+    without_cost = "learns the engine's pace from its own steps"
+
     def __init__(self, floor: int = 32, margin: float = 0.9, stall: float = 2.0) -> None:
         if not isinstance(floor, int) or floor < 1:
             raise ValueError(f"the floor must be a whole number of tokens of at least 1, got {floor!r}")

@@ -19,6 +19,8 @@ class SplitFuse:
         tokens: size of a forward, at most the engine's ``max_num_batched_tokens``.
     """
 
+    stall_free = True
+
     def __init__(self, tokens: int = 768) -> None:
         if int(tokens) != tokens or tokens < 1:
             raise ValueError(f"a forward has a whole number of tokens, at least 1; got {tokens}")
