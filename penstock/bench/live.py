@@ -241,6 +241,7 @@ def options_of(request: TraceRequest) -> RequestOptions:
         turn=request.turn,
         length_score=request.length_score,
         group=request.group,
+        group_tokens=request.group_tokens,
     )
 
 

@@ -18,6 +18,7 @@ from penstock.core.output import EngineStats, FinishReason
 from penstock.core.request import RequestSpec
 from penstock.engine.build import DEFAULT_BUILD, Core, find_builder
 from penstock.frontend.assembly import Assembly
+from penstock.frontend.grouping import arrange
 from penstock.frontend.intake import Intake
 from penstock.frontend.model import limits_of, load_tokenizer
 from penstock.frontend.outputs import RequestOutput
@@ -60,6 +61,7 @@ class LLM:
         *,
         options: RequestOptions | None = None,
         progress: bool = False,
+        group_prefixes: bool = False,
         **more: Any,
     ) -> list[RequestOutput]:
         """Continue prompts.
@@ -69,6 +71,8 @@ class LLM:
             params: sampling parameters (mapping or `GenerationParams`), or one such per prompt.
             options: tenant, priority... for all of them.
             progress: show a bar.
+            group_prefixes: run prompts that share a prefix together, so that it is computed once however
+                little memory there is, and those that generate much early; outputs keep their order.
             more: sampling parameters by name, for all prompts; they win over ``params``.
 
         Returns:
@@ -86,7 +90,7 @@ class LLM:
             prepared = self._intake.prepare(prompt, parse_params(own, **more))
             jobs.append(self._intake.admit(prepared, None, options))
         with _bar(sum(len(specs) for specs, _ in jobs), progress) as bar:
-            return self._run(jobs, bar)
+            return self._run(jobs, bar, group_prefixes)
 
     def chat(
         self,
@@ -95,6 +99,7 @@ class LLM:
         *,
         options: RequestOptions | None = None,
         progress: bool = False,
+        group_prefixes: bool = False,
         **more: Any,
     ) -> list[RequestOutput]:
         """Answer conversations: a list of messages, or a list of such lists. Otherwise as `generate`."""
@@ -103,7 +108,9 @@ class LLM:
         )
         asked: Any = [conversations] if single else list(conversations)  # type: ignore[arg-type]
         chats = [one if isinstance(one, Chat) else Chat(messages=one) for one in asked]
-        return self.generate(chats, params, options=options, progress=progress, **more)
+        return self.generate(
+            chats, params, options=options, progress=progress, group_prefixes=group_prefixes, **more
+        )
 
     def stats(self) -> EngineStats:
         """Return the engine's figures."""
@@ -126,9 +133,12 @@ class LLM:
         self.close()
 
     def _run(
-        self, jobs: Sequence[tuple[tuple[RequestSpec, ...], Assembly]], bar: _Bar
+        self, jobs: Sequence[tuple[tuple[RequestSpec, ...], Assembly]], bar: _Bar, grouped: bool
     ) -> list[RequestOutput]:
         queue = deque((spec, assembly) for specs, assembly in jobs for spec in specs)
+        if grouped:
+            arranged = arrange([spec for spec, _ in queue], self.info.page_size)
+            queue = deque((spec, queue[place][1]) for place, spec in arranged)
         routes: dict[str, Assembly] = {}
         try:
             while queue or routes:

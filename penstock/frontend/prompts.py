@@ -46,6 +46,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     turn: Turn | None = None
     length_score: float | None = None
     group: str | None = None
+    group_tokens: int = 0
     adapter: str | None = None
     grammar: str | None = None
     cache_namespace: str = ""

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.request import SLO
+from penstock.core.request import SLO, Turn
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
 from penstock.server.schemas.chat import ChatRequest, ChatTemplateFields
 from penstock.server.schemas.completion import CompletionRequest
@@ -95,7 +95,9 @@ def _put(params: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _options(body: GenerationBody, request: Request) -> RequestOptions:
-    slo = body.slo
+    slo, turn = body.slo, body.turn
+    if turn is not None and body.program is None:
+        raise InvalidRequest("turn", "needs 'program', the id of the program that it is a turn of")
     return RequestOptions(
         tenant=body.tenant or body.user or "default",
         weight=body.weight or 1.0,
@@ -104,6 +106,7 @@ def _options(body: GenerationBody, request: Request) -> RequestOptions:
         if slo is None
         else SLO(ttft=_seconds(slo.ttft_ms), tpot=_seconds(slo.tpot_ms), deadline=_seconds(slo.deadline_ms)),
         program=body.program,
+        turn=None if turn is None else Turn(index=turn.index or 0, last=bool(turn.last), tool=turn.tool),
         cache_namespace=body.cache_salt or "",
         trace=request.headers.get("traceparent"),
     )

@@ -56,6 +56,8 @@ class TraceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What a length predictor said; see `RequestSpec.length_score`."""
     group: str | None = None
     """Prefix group of an offline job; see `RequestSpec.group`."""
+    group_tokens: int = 0
+    """Leading prompt tokens that the group's members share."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -96,4 +98,5 @@ class TraceRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             turn=self.turn,
             length_score=self.length_score,
             group=self.group,
+            group_tokens=self.group_tokens,
         )

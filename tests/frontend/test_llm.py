@@ -31,6 +31,15 @@ def test_outputs_come_in_order_and_whole(llm):
     assert llm.stats().running == 0 and llm.stats().submitted == 20
 
 
+def test_grouped_prompts_come_back_in_their_order(llm):
+    prompts = [f"{'a long common beginning ' * 3}{i % 3} {i}" for i in range(12)]
+    params = [{**GREEDY, "max_tokens": 1 + i} for i in range(12)]
+    plain = llm.generate(prompts, params)
+    grouped = llm.generate(prompts, params, group_prefixes=True)
+    assert [r.outputs[0].token_ids for r in grouped] == [r.outputs[0].token_ids for r in plain]
+    assert [r.prompt for r in grouped] == prompts
+
+
 def test_forms_of_prompts_and_parameters(llm):
     ids = list(llm.tokenizer.encode("hello"))
     want = fake_engine.expected(ids, 10)

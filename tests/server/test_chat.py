@@ -2,7 +2,7 @@
 
 import json
 
-from penstock.core.request import SLO
+from penstock.core.request import SLO, Turn
 from penstock.frontend.prompts import Chat
 from tests.server.conftest import events
 
@@ -90,6 +90,14 @@ def test_what_the_engine_is_asked(post, engine):
     }  # fmt: skip
     assert (options.tenant, options.priority, options.cache_namespace) == ("ann", -2, "s")
     assert options.slo == SLO(ttft=0.2) and options.trace == "00-ab-cd-01"
+
+
+def test_turns_of_a_program(post, engine):
+    post(CHAT, {"messages": HI, "program": "agent-7", "turn": {"index": 2, "tool": "bash"}})
+    post(CHAT, {"messages": HI, "program": "agent-7", "turn": {"last": True, "tool": None}})
+    post(CHAT, {"messages": HI, "program": "agent-7"})
+    assert [asked[2].program for asked in engine.asked] == ["agent-7"] * 3
+    assert [asked[2].turn for asked in engine.asked] == [Turn(index=2, tool="bash"), Turn(last=True), None]
 
 
 def test_tenant_wins_over_user(post, engine):

@@ -25,6 +25,14 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = Field(None, description="Send the token counts in every chunk")
 
 
+class TurnFields(Body):
+    """A request's place in its program (an extra of ours), read by policies that keep KV between turns."""
+
+    index: int | None = Field(None, ge=0, le=2**31 - 1, description="Turns of the program before this one")
+    last: bool | None = Field(None, description="No turn follows, so nothing need be kept for one")
+    tool: Name | None = Field(None, description="Tool that will run between this turn's answer and the next")
+
+
 class SLOFields(Body):
     """Service level objective of the request (an extra of ours), read by deadline-aware policies."""
 
@@ -76,6 +84,7 @@ class GenerationBody(Body):
     tenant: Name | None = Field(None, description="Whom fair policies charge")
     weight: float | None = Field(None, gt=0, le=1e6, description="Tenant's share under fair policies")
     program: Name | None = Field(None, description="Id of the multi-turn program that this is a part of")
+    turn: TurnFields | None = Field(None, description="Where in its program the request stands")
     slo: SLOFields | None = None
     cache_salt: str | None = Field(
         None, min_length=1, max_length=256, description="Cached prefixes are shared only under equal salts"

@@ -109,6 +109,7 @@ def batch_prefix(
                 prompt=(Span(1 + group, shared), Span(1 + groups + number, own)),
                 output_tokens=lengths[number],
                 group=f"g{group}",
+                group_tokens=shared,
             )
 
     return OpenLoop(source())
