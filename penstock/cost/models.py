@@ -38,6 +38,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama-2-7b": _llama(4096, 32, 32, 32, 11008, 32000),
     "llama-2-13b": _llama(5120, 40, 40, 40, 13824, 32000),
     "llama-2-70b": _llama(8192, 80, 64, 8, 28672, 32000),
+    "llama-3.2-3b": _llama(3072, 28, 24, 8, 8192, 128256, tie_word_embeddings=True),
     "llama-3.1-8b": _llama(4096, 32, 32, 8, 14336, 128256),
     "llama-3.1-70b": _llama(8192, 80, 64, 8, 28672, 128256),
     "mistral-7b": _llama(4096, 32, 32, 8, 14336, 32000),

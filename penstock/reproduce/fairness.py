@@ -184,19 +184,20 @@ def play(
     return Outcome(probe, engine)
 
 
-def random_world(rng: np.random.Generator, *, shared: bool = False) -> World:
+def random_world(rng: np.random.Generator, *, shared: bool = False, seconds: float = 400.0) -> World:
     """Return 2 to 6 tenants of different rates and sizes, with bursts, idle spells and overload.
 
     Args:
         rng: of the seed.
         shared: prompts begin with one of a few prefixes of their tenant, and prefixes are cached.
+        seconds: until when requests arrive.
     """
     pool = int(rng.integers(60, 400))
     prompt, output = int(rng.integers(4, pool // 3)), int(rng.integers(4, pool // 3))
     requests: list[TraceRequest] = []
     for tenant in range(int(rng.integers(2, 7))):
         small = rng.uniform(0.2, 1.0)
-        arrivals = _spells(rng, rng.uniform(0.01, 0.3), 400.0)
+        arrivals = _spells(rng, rng.uniform(0.01, 0.3), seconds)
         for number, arrival in enumerate(arrivals):
             length = max(1, int(rng.integers(1, 1 + prompt) * small))
             own = Span(1000 + len(requests), length)

@@ -120,7 +120,7 @@ def bound(seed: int, quick: bool) -> dict[str, float]:
     """1,000 random worlds under final-size reservation (20 when quick), and the worlds that break others."""
     runs = 20 if quick else 1000
     seen = [
-        Watch(random_world(np.random.default_rng((seed, run))), order="vtc", reserve="final")
+        Watch(random_world(np.random.default_rng((seed, run)), seconds=200.0), order="vtc", reserve="final")
         for run in range(runs)
     ]
     controls = {
@@ -156,7 +156,9 @@ def bound(seed: int, quick: bool) -> dict[str, float]:
 def peak(seed: int, quick: bool) -> dict[str, float]:
     """The staircase, and random worlds (200; 10 when quick), under peak admission."""
     runs = 10 if quick else 200
-    worlds = [staircase()] + [random_world(np.random.default_rng((seed, run))) for run in range(runs)]
+    worlds = [staircase()] + [
+        random_world(np.random.default_rng((seed, run)), seconds=200.0) for run in range(runs)
+    ]
     seen = [Watch(world, order="vtc", reserve="peak") for world in worlds]
     log = [one.probe.worst_difference / (2 * one.bounds.u_peak) for one in seen]
     return {

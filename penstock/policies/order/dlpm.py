@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from penstock.core.policy import EngineView, OrderIndex, SequenceView
 from penstock.policies.order.base import KeyOrder
 from penstock.policies.order.index import SortedIndex
-from penstock.policies.order.lpm_match import WINDOW, MatchIndex, check_window
+from penstock.policies.order.lpm_match import MISSES, WINDOW, MatchIndex, check_window
 from penstock.policies.order.tenants import Tenants
 from penstock.policies.registry import register
 
@@ -29,7 +29,8 @@ class DeficitLongestPrefixMatch(KeyOrder):
     Those that find no room are passed over. An infinite quantum makes it `LongestPrefixMatch`.
 
     Args:
-        quantum: service units that a refill brings, times the tenant's weight; larger favours locality.
+        quantum: service units that a refill brings, times the tenant's weight; larger favours locality, and
+            ``quantum=inf`` has nothing else.
         window: waiting sequences looked up per step; see `LongestPrefixMatch`.
         input_price: service units of a prompt token computed.
         output_price: service units of a generated token.
@@ -37,14 +38,18 @@ class DeficitLongestPrefixMatch(KeyOrder):
 
     static = False
     stops = False
+    picks_tenant = True
+    service_bound = True
+    needs_prefix_cache = "'vtc'"
 
     def __init__(
         self,
-        quantum: float = 8000.0,
+        quantum: float | str = 8000.0,
         window: int = WINDOW,
         input_price: float = 1.0,
         output_price: float = 2.0,
     ) -> None:
+        quantum = math.inf if quantum == "inf" else quantum
         if not isinstance(quantum, int | float) or not quantum >= 1:
             raise ValueError(f"the quantum is a number of service units of at least 1, got {quantum!r}")
         if input_price < 0 or output_price < 0:
@@ -166,7 +171,7 @@ class DeficitIndex(MatchIndex):
         A client out of credit is passed over while any that waits has some, even if that one's requests do
         not fit: that is what bounds how far one can get ahead.
         """
-        order, going = self._order, bool(self.waiting)
+        order, going, misses = self._order, bool(self.waiting), 0
         arranged = self.arranged(now) if going else []
         while going:
             going = False
@@ -186,5 +191,9 @@ class DeficitIndex(MatchIndex):
                 yield seq
                 if seq.number not in self.waiting:
                     going = True
+                else:
+                    misses += 1
+                    if misses >= MISSES:
+                        return
                 if tenant not in self._sizes or order.deficits[tenant] <= 0:
                     solvent.discard(tenant)

@@ -7,8 +7,10 @@ from itertools import islice
 
 from penstock.core.policy import EngineView, OrderIndex, SequenceView
 
-WINDOW = 512
+WINDOW = 1024
 """How many of the waiting are looked up per step, by default."""
+MISSES = 32
+"""After so many candidates of a step that found no room, smaller ones further back are not tried."""
 
 
 def check_window(window: int) -> int:
@@ -69,6 +71,10 @@ class MatchIndex:
 
     def candidates(self, now: float) -> Iterator[SequenceView]:
         """Yield them, skipping whoever left meanwhile."""
+        misses = 0
         for seq in self.arranged(now):
             if seq.number in self.waiting:
                 yield seq
+                misses += seq.number in self.waiting
+                if misses >= MISSES:
+                    return
