@@ -88,6 +88,7 @@ def assemble(config: Config) -> Parts:
             max_model_len=shape.max_model_len,
             vocab_size=decoder.spec.vocab_size,
             pipeline_depth=config.schedule.pipeline_depth,
+            layers=len(decoder.spec.blocks) if decoder.stack.planner.name == "all" else 0,
             cache_fingerprint=fingerprint(config, facts, decoder.stack.fingerprint),
         ),
         forward=_graphs(config, decoder, kv, decisions),

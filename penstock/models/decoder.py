@@ -99,12 +99,8 @@ class Decoder:
             Hidden states after the final norm, ``[N, W]`` (W is E but for models that project out). Rows that
             the row planner left out on the way are zero.
         """
-        for table in self._ropes:
-            table.reach(max(rows.kv_lens, default=1))
-        turns = [table.at(rows.positions_N) for table in self._ropes]
-        plan = plan or self.plan(rows, kv.page_size)
-        step = StepAttention(self.stack, kv, plan, rows.kv_slots_N[: rows.padded_from])
-        x_NE, kept_M = self._embed(rows), None
+        turns, step = self._begin(rows, kv, plan)
+        x_NE, kept_M = self.embed(rows), None
         layer_rows = self.stack.planner.plan(rows, len(self.spec.blocks))
         for block, params, wanted in zip(self.spec.blocks, self._params.blocks, layer_rows, strict=True):
             if wanted.keep_M is None:
@@ -115,13 +111,47 @@ class Decoder:
             step.kv_slots_N = wanted.queries.kv_slots_N[: wanted.queries.padded_from]
             turns = [(cos_NR[wanted.keep_M], sin_NR[wanted.keep_M]) for cos_NR, sin_NR in turns]
             kept_M = wanted.keep_M if kept_M is None else kept_M[wanted.keep_M]
+        x_NE = self.finish(x_NE)
+        if kept_M is None:
+            return x_NE
+        return x_NE.new_zeros(rows.tokens_N.shape[0], x_NE.shape[1]).index_copy_(0, kept_M, x_NE)
+
+    @torch.inference_mode()
+    def pass_layers(self, x_NE: Tensor, rows: StepRows, kv: KVStore, first: int, stop: int) -> Tensor:
+        """Take all rows through layers ``[first, stop)``, storing their keys and values there.
+
+        ``finish(pass_layers(embed(rows), rows, kv, 0, layers))`` is `forward` under the row planner ``all``.
+
+        Args:
+            x_NE: hidden states of the rows before layer ``first``.
+            rows: the rows, which need not be the whole step's.
+            kv: the store that the block tables refer to.
+            first: first layer.
+            stop: the layer after the last one.
+        """
+        turns, step = self._begin(rows, kv, None)
+        for block, params in zip(self.spec.blocks[first:stop], self._params.blocks[first:stop], strict=True):
+            x_NE = self._block(x_NE, block, params, step, turns)
+        return x_NE
+
+    @torch.inference_mode()
+    def finish(self, x_NE: Tensor) -> Tensor:
+        """Return what `logits` takes, ``[N, W]``: the final norm, and the way out of a narrower embedding."""
         if self.spec.final_norm:
             x_NE = self._norm(self.spec.norm, x_NE, self._params.final, self._params.final_bias)
         if self._params.project_out is not None:
             x_NE = self.ops.linear(x_NE, self._params.project_out)
-        if kept_M is None:
-            return x_NE
-        return x_NE.new_zeros(rows.tokens_N.shape[0], x_NE.shape[1]).index_copy_(0, kept_M, x_NE)
+        return x_NE
+
+    def _begin(
+        self, rows: StepRows, kv: KVStore, plan: AttnPlan | None
+    ) -> tuple[list[tuple[Tensor, Tensor]], StepAttention]:
+        """Return rotary factors per table, and what the attention layers share."""
+        for table in self._ropes:
+            table.reach(max(rows.kv_lens, default=1))
+        turns = [table.at(rows.positions_N) for table in self._ropes]
+        plan = plan or self.plan(rows, kv.page_size)
+        return turns, StepAttention(self.stack, kv, plan, rows.kv_slots_N[: rows.padded_from])
 
     @torch.inference_mode()
     def logits(self, hidden_RW: Tensor) -> Tensor:
@@ -131,7 +161,9 @@ class Decoder:
             logits_RV = self.ops.softcap(logits_RV, self.spec.logit_softcap)
         return logits_RV
 
-    def _embed(self, rows: StepRows) -> Tensor:
+    @torch.inference_mode()
+    def embed(self, rows: StepRows) -> Tensor:
+        """Return the hidden states of the rows before the first layer, ``[N, E]``."""
         x_NE = self._params.embed.index_select(0, rows.tokens_N)
         if self._params.project_in is not None:
             x_NE = self.ops.linear(x_NE, self._params.project_in)

@@ -28,6 +28,7 @@ from penstock.core.plan import ItemResult, StepPlan, StepResult, TokenLogprobs
 from penstock.kernels.rows import StepRows
 from penstock.kernels.store import KVStore
 from penstock.runtime.batch import StepBatch, build_batch
+from penstock.runtime.layered import LayeredForward, staged_items
 from penstock.runtime.sampler.params import Uses
 from penstock.runtime.sampler.prompts import score_prompt
 from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
@@ -90,6 +91,7 @@ class ModelRunner:
         self.table = table
         self.device = device
         self.forward = forward or decoder.forward
+        self.layered = LayeredForward(decoder)
         self.sampler = Sampler(table)
         self._carry = torch.zeros(len(table.live), dtype=torch.int64, device=device)
         """Last sampled token of each slot, on the device."""
@@ -140,10 +142,13 @@ class ModelRunner:
                 torch.from_numpy(x).to(self.device) for x in (batch.carried_N, batch.carried_slots)
             )
             batch.rows.tokens_N[rows_N] = self._carry[slots_N]
-        hidden_NE = self.forward(batch.rows, self.kv)
+        hidden_NE = self._hidden(plan, batch)
         if batch.sample_slots_R.size:
             self._sample(pending, batch, hidden_NE)
         for prompt in batch.prompts:
+            layers = plan.items[prompt.item].layers
+            if layers is not None and not self.layered.ends(layers):
+                continue
             pending.prompt_scores[prompt.item] = score_prompt(
                 self.decoder.logits,
                 hidden_NE[prompt.first_row : prompt.first_row + len(prompt.targets)],
@@ -151,6 +156,13 @@ class ModelRunner:
                 int(table.sampling.prompt_logprobs[prompt.slot]),
                 table.vocab_size,
             )
+
+    def _hidden(self, plan: StepPlan, batch: StepBatch) -> Tensor:
+        staged = staged_items(plan.items, batch.faulty, self.table.epoch)
+        if staged:
+            return self.layered(batch.rows, self.kv, staged)
+        self.layered.clear()
+        return self.forward(batch.rows, self.kv)
 
     def _sample(self, pending: Pending, batch: StepBatch, hidden_NE: Tensor) -> None:
         slots_R, positions_R = batch.sample_slots_R, batch.sample_positions_R
