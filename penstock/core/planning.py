@@ -109,7 +109,7 @@ class Planner:
     def _plan_decodes(self, builder: PlanBuilder, ranked: Iterable[Sequence]) -> list[Sequence]:
         """Give each sequence one token short of its target its row; return those with more to do."""
         partial: list[Sequence] = []
-        left = builder.tokens_left
+        left, decodes = builder.tokens_left, builder.decodes
         for seq in ranked:
             gap = seq.target - seq.planned
             if gap != 1:
@@ -119,12 +119,14 @@ class Planner:
             if left <= 0 or seq.target >= seq.max_total or seq.state is not SeqState.RUNNING:
                 continue
             if seq.planned >= seq.room:
+                builder.tokens_left = left
                 grown = self._grow(seq, builder)
                 left = builder.tokens_left
                 if not grown or left <= 0:
                     continue
-            builder.decode(seq)
+            decodes[seq] = 1
             left -= 1
+        builder.tokens_left = left
         return partial
 
     def _plan_prefills(self, builder: PlanBuilder, partial: Iterable[Sequence]) -> None:
