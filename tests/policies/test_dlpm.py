@@ -107,7 +107,7 @@ def test_credit_limits_locality():
     greedy, modest = [seq("a", 10) for _ in range(4)], [seq("b", 10)]
     index, _ = waiting(order, greedy + modest, [8, 8, 8, 8, 0])
     got = admit_all(order, index)
-    # Refill: 15 each. a: 15, 5, -5; b gets its turn (15, 5) and leaves; a is refilled: 10, 0; refilled: 15, 5.
+    # Refill: 15 each. a: 15, 5, -5; b gets its turn (15, 5), leaves; a is refilled: 10, 0; again: 15, 5.
     assert got == [greedy[0], greedy[1], modest[0], greedy[2], greedy[3]]
     assert order.deficits == {"a": -10.0 + 15, "b": 5.0}
 
