@@ -161,6 +161,7 @@ class _Both:
         self._collector, self._trace = collector, trace
         self.arrived = collector.arrived
         self.tokens = collector.tokens
+        self.preempted = collector.preempted
 
     def finished(self, request_id: str, now: float, ok: bool, output: Output | None, detail: str) -> None:
         request: TraceRequest = self._collector.live[request_id].request

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from penstock.core.errors import PenstockError
 from penstock.core.output import FinishReason, Output
-from penstock.core.policy import RoutePolicy
+from penstock.core.policy import RoutePolicy, SequenceView
 from penstock.core.request import RequestSpec
 from penstock.sim.events import EventLoop
 from penstock.sim.executor import Answer
@@ -22,7 +22,7 @@ _OWN_STREAMS = 1 << 40
 
 
 class Collecting(Protocol):
-    """Where a run's events go; `penstock.workload.collect.Collector` makes figures of them."""
+    """Where a run's events go; `penstock.workload.metrics.collector.Collector` makes figures of them."""
 
     def arrived(self, request: TraceRequest, now: float) -> None:
         """A request reached the front door."""
@@ -30,6 +30,10 @@ class Collecting(Protocol):
 
     def tokens(self, request_id: str, count: int, now: float, cached: int = 0) -> None:
         """Tokens became available to the client."""
+        ...
+
+    def preempted(self, request_id: str, now: float) -> None:
+        """A running request lost its place."""
         ...
 
     def finished(self, request_id: str, now: float, ok: bool, output: Output | None, detail: str) -> None:
@@ -62,6 +66,9 @@ class Simulation:
             make(number, self.loop, self.answers, self._deliver, self._refuse)
             for number, make in enumerate(makers)
         ]
+        for replica in self.replicas:
+            # Told like a policy that watches: outputs do not say who lost its place.
+            replica.core.scheduler.state.watch.preempt.append(self._preempted)
         self.ended = 0
         self._driver = driver
         self._collector = collector
@@ -112,6 +119,9 @@ class Simulation:
                 note(out.request_id, len(out.tokens), now, out.cached_tokens)
             if out.finish is not None:
                 self._end(out.request_id, out, "")
+
+    def _preempted(self, seq: SequenceView, now: float) -> None:
+        self._collector.preempted(seq.id, now)
 
     def _refuse(self, spec: RequestSpec, error: PenstockError) -> None:
         self._end(spec.id, None, str(error))

@@ -27,12 +27,16 @@ class Notes:
     arrivals: dict = field(default_factory=dict)
     times: dict = field(default_factory=dict)
     ends: dict = field(default_factory=dict)
+    lost: list = field(default_factory=list)
 
     def arrived(self, request, now):
         self.arrivals[request.id] = now
 
     def tokens(self, request_id, count, now, cached=0):
         self.times.setdefault(request_id, []).extend([now] * count)
+
+    def preempted(self, request_id, now):
+        self.lost.append(request_id)
 
     def finished(self, request_id, now, ok, output, detail):
         assert request_id not in self.ends
@@ -110,11 +114,12 @@ def test_refusals_and_routes():
         assert all(replica.outstanding == 0 for replica in simulation.replicas)
 
 
-def test_the_same_run_twice_is_the_same():
-    requests = [request(n, n * 0.05, prompt=5 + n % 7, output=1 + n % 9) for n in range(60)]
-    one, _ = run(requests, blocks=20)
+def test_the_same_run_twice_is_the_same_preemptions_included():
+    requests = [request(n, n * 0.05, prompt=5 + n % 7, output=1 + n % 19) for n in range(60)]
+    one, simulation = run(requests, blocks=20)
     two, _ = run(requests, blocks=20)
     assert one == two
+    assert len(one.lost) == simulation.replicas[0].core.stats().preemptions > 0
 
 
 def test_events_of_one_moment_run_in_the_order_of_scheduling():
