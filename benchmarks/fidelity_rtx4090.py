@@ -73,6 +73,9 @@ class Ends:
         times[2] = now
         times[1] = times[1] or now
 
+    def preempted(self, request_id: str, now: float) -> None:
+        pass
+
     def finished(self, request_id: str, now: float, ok: bool, output: Output | None, detail: str) -> None:
         if not ok:
             raise RuntimeError(f"{request_id} did not finish: {detail}")
