@@ -13,7 +13,18 @@ from penstock.cli.parser import Parser, add_verbs
 from penstock.core.errors import PenstockError
 from penstock.engine.spin import SPIN_LESS
 
-VERBS = ("serve", "generate", "chat", "bench", "simulate", "calibrate", "reproduce", "zoo", "collect_env")
+VERBS = (
+    "serve",
+    "generate",
+    "chat",
+    "bench",
+    "simulate",
+    "tune",
+    "calibrate",
+    "reproduce",
+    "zoo",
+    "collect_env",
+)
 """Modules of this package, each with ``add(verbs)``, in the order of the help."""
 
 _DESCRIPTION = """Penstock runs open language models: an inference engine and an OpenAI-compatible server."""
@@ -24,6 +35,7 @@ _EXAMPLES = """examples:
   penstock chat                                   talk to a model in this terminal
   penstock generate "Once upon a time"
   penstock bench serve --base-url http://127.0.0.1:8000 --request-rate 4 --goodput ttft:500,tpot:100
+  penstock simulate --model llama-3.1-70b --hardware h100 --tp 8 --workload poisson:rate=4,count=1000
 
 `penstock VERB --help` explains a verb and every flag it takes, with defaults and units.
 """
