@@ -64,7 +64,7 @@ def test_all_are_described():
     assert "rate=1.0" in lines["poisson"]
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("burst", "burstgpt")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("burst", "burstgpt", "text2sql")])
 def test_another_rate_keeps_every_prompt(name):
     defaults = entries()[name].defaults
     if "rate" not in defaults or "count" not in defaults:
