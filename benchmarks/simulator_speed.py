@@ -3,6 +3,9 @@
     python benchmarks/simulator_speed.py hour
     python benchmarks/simulator_speed.py fleet [--requests 1000000] [--save benchmarks/results]
 
+The fleet is routed round-robin, so that it falls into independent parts: each of --processes simulates its
+share of the replicas and of the requests, as one process would.
+
 Lengths follow the Azure 2023 conversation trace's means (1,155 prompt and 211 output tokens) as lognormals.
 The cost model is the roofline of Llama-3.1-70B on 8 H100; everything else is the code that serves. Wall time
 and memory are measured here; the served figures are simulated.
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import multiprocessing
 import resource
 import time
 from collections.abc import Iterator
@@ -26,7 +30,7 @@ from rich.progress import Progress
 from penstock.bench.machine import machine, versions
 from penstock.config.settings import CacheConfig, ScheduleConfig
 from penstock.cost.spec import load_cost
-from penstock.policies.route.least_load import LeastLoad
+from penstock.policies.route.round_robin import RoundRobin
 from penstock.sim.build import capacities, replica_maker
 from penstock.sim.simulation import Simulation
 from penstock.workload.driver import OpenLoop
@@ -55,8 +59,8 @@ def requests(count: int, rate: float, seed: int = 0) -> Iterator[TraceRequest]:
             )
 
 
-def run(replicas: int, count: int, rate: float, caching: bool) -> dict[str, float]:
-    """Simulate and return the figures."""
+def run(replicas: int, count: int, rate: float, caching: bool, seed: int = 0) -> dict[str, float]:
+    """Simulate some replicas and return the figures."""
     maker = replica_maker(
         capacities(BLOCKS, slots=256),
         load_cost("roofline:llama-3.1-70b@h100x8"),
@@ -64,13 +68,13 @@ def run(replicas: int, count: int, rate: float, caching: bool) -> dict[str, floa
         CacheConfig(enable_prefix_caching=caching),
     )
     collector = Collector()
-    with Progress(console=Console(stderr=True)) as bar:
+    with Progress(console=Console(stderr=True), disable=seed > 0) as bar:
         task = bar.add_task("requests", total=count)
         simulation = Simulation(
             [maker] * replicas,
-            OpenLoop(requests(count, rate)),
+            OpenLoop(requests(count, rate, seed)),
             collector,
-            LeastLoad(),
+            RoundRobin(),
             progress=lambda now, ended: bar.update(
                 task, completed=ended, description=f"{now:,.0f} virtual s"
             ),
@@ -81,17 +85,11 @@ def run(replicas: int, count: int, rate: float, caching: bool) -> dict[str, floa
         virtual = simulation.run()
         wall = time.perf_counter() - begun
     summary = collector.summary()
-    tokens = summary["total_output_tokens"]
-    steps = sum(replica.core.stats().steps for replica in simulation.replicas)
     return {
-        "replicas": replicas,
-        "requests": count,
-        "output_tokens": tokens,
-        "steps": steps,
-        "virtual_seconds": virtual,
-        "wall_seconds": wall,
-        "speed_up_over_real_time": virtual / wall,
-        "microseconds_per_token": 1e6 * wall / tokens,
+        "output_tokens": summary["total_output_tokens"],
+        "steps": sum(replica.core.stats().steps for replica in simulation.replicas),
+        "virtual_seconds": float(virtual),
+        "loop_seconds": wall,
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "simulated_mean_ttft_ms": summary["mean_ttft_ms"],
         "simulated_p99_ttft_ms": summary["p99_ttft_ms"],
@@ -100,22 +98,52 @@ def run(replicas: int, count: int, rate: float, caching: bool) -> dict[str, floa
     }
 
 
+def shards(processes: int, replicas: int, count: int, rate: float, caching: bool) -> dict[str, float]:
+    """Run the shares side by side and put their figures together."""
+    shares = [
+        (replicas // processes, count // processes, rate / processes, caching, n) for n in range(processes)
+    ]
+    begun = time.perf_counter()
+    if processes == 1:
+        parts = [run(*shares[0])]
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            parts = pool.starmap(run, shares)
+    wall = time.perf_counter() - begun
+    added = ("output_tokens", "steps", "peak_memory_gib", "completed")
+    figures = {name: sum(part[name] for part in parts) for name in added}
+    figures |= {name: max(part[name] for part in parts) for name in parts[0] if name not in added}
+    return figures | {
+        "wall_seconds": wall,
+        "speed_up_over_real_time": figures["virtual_seconds"] / wall,
+        "core_microseconds_per_token": 1e6 * wall * processes / figures["output_tokens"],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("case", choices=("hour", "fleet"))
     parser.add_argument("--requests", type=int, default=0, help="instead of the case's own number")
     parser.add_argument("--rate", type=float, default=10.0, help="requests per second and replica")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--prefix-caching", action="store_true")
     parser.add_argument("--save", type=Path, help="folder for the JSON")
     args = parser.parse_args()
     replicas, count = (1, 36_000) if args.case == "hour" else (64, 1_000_000)
-    figures = run(replicas, args.requests or count, args.rate * replicas, args.prefix_caching)
+    count = args.requests or count
+    figures = shards(args.processes, replicas, count, args.rate * replicas, args.prefix_caching)
     for name, value in figures.items():
         print(f"{name:28s} {value:,.2f}")
     if args.save:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         path = args.save / f"simulator-{args.case}-{stamp}.json"
-        settings = {"rate_per_replica": args.rate, "prefix_caching": args.prefix_caching}
+        settings = {
+            "replicas": replicas,
+            "requests": count,
+            "processes": args.processes,
+            "rate_per_replica": args.rate,
+            "prefix_caching": args.prefix_caching,
+        }
         path.write_text(
             json.dumps(
                 {"machine": machine(), "versions": versions(), "settings": settings, **figures}, indent=1
