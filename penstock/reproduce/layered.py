@@ -1,4 +1,4 @@
-"""Layered prefill ("From Tokens to Layers", 2025): expert traffic, latency, and a tiny real mixture.
+"""Layered prefill ("From Tokens to Layers", 2025): expert traffic and latency, simulated.
 
 Expert loads: one 8192-token prompt beside d decodes through the production scheduler, 48 layers, against
 chunks of 512; distinct experts per layer and step as uniform routing touches them (128 experts, 8 a token).

@@ -20,7 +20,7 @@ from penstock.workload.driver import Driver
 from penstock.workload.lengths import Joint, Pairs
 from penstock.workload.metrics.collector import Collector
 
-STAND_INS = {"sharegpt_8k": (2340, 1.0, 439, 0.5, 8192), "arxiv_summarization": (7000, 0.55, 200, 0.6, 16384)}
+STAND_INS = {"sharegpt_8k": (2340, 1.0, 439, 0.5, 8192), "arxiv_summarization": (2590, 0.35, 295, 0.6, 4096)}
 """Where a table is missing: mean and sigma of lognormal prompts, the same of outputs, and the longest sum."""
 
 
