@@ -193,12 +193,14 @@ def simulate(village: Village, gate: str, gpus: int = GPUS, order: str = "priori
         Bar("speedup_500", floor=2.5, paper="4.15x over parallel-sync at its largest"),
         Bar("growth_25_100", floor=1.0),
         Bar("growth_100_500", floor=1.0),
-        Bar("of_oracle_least", floor=0.74, paper="74 to 97 % of an oracle's speed"),
+        Bar("of_oracle_25", floor=0.74, paper="74 to 97 % of an oracle's speed"),
+        Bar("of_oracle_100", floor=0.74, paper="74 to 97 % of an oracle's speed"),
+        Bar("of_oracle_500", floor=0.74, paper="74 to 97 % of an oracle's speed"),
         Bar("over_single_25", floor=1.0, paper="up to 19.5x over a single thread"),
     ),
 )
 def speedup(seed: int, quick: bool) -> dict[str, float]:
-    """Replay recorded villages under each order of steps."""
+    """Replay recorded villages (40 minutes; 500 agents: 20) under each order of steps."""
     found: dict[str, float] = {}
     sizes = {25: 60, 100: 30} if quick else {25: 240, 100: 240, 500: 120}
     for agents, steps in sizes.items():
@@ -211,7 +213,6 @@ def speedup(seed: int, quick: bool) -> dict[str, float]:
             found["priority_gain_25"] = simulate(village, "ooo", order="fcfs") / ours
     found["growth_25_100"] = found["speedup_100"] / found["speedup_25"]
     found["growth_100_500"] = found.get("speedup_500", 0.0) / found["speedup_100"]
-    found["of_oracle_least"] = min(value for name, value in found.items() if name.startswith("of_oracle_"))
     return found
 
 
