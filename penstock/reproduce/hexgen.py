@@ -102,7 +102,7 @@ def met_scale(work: Sequence[Question], route: str, order: str, scale: float) ->
     """Return a scale that is met when it is also the deadline's, beginning with a guess.
 
     The deadline reaches policies, so what another deadline led to is no answer. A scale at which the share
-    takes no longer than that scale is one; the least may be a little smaller. Infinite if six tries find none.
+    takes no longer than that scale is one; the least may be smaller. Infinite if six tries find none.
     """
     for _ in range(6):
         took = scale_at(work, route, order, scale)
