@@ -76,7 +76,10 @@ class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, _unit("Token budget of one step; 0 takes 512 on CPU and 2048 on CUDA", "tokens", ge=0)
     ] = 0
     order: Annotated[str, _doc("Who goes first, e.g. 'fcfs' or 'priority > fcfs'")] = "priority > fcfs"
-    shape: Annotated[str, _doc("Which mix a step runs: 'chunked' or 'prefill-first'")] = "chunked"
+    shape: Annotated[
+        str,
+        _doc("Which mix a step runs: 'chunked', 'prefill-first', 'splitfuse(768)', 'slo' or 'layered(16)'"),
+    ] = "chunked"
     preempt: Annotated[str, _doc("Which victim gives way: 'newest' or 'least-loss'")] = "least-loss"
     evict: Annotated[str, _doc("Which cached prefix goes first: 'lru'")] = "lru"
     admit: Annotated[str, _doc("Accept or turn away: 'unlimited' or 'queue-bound(1024)'")] = (
@@ -109,7 +112,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
     allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
     record_traffic: Annotated[
-        str, _doc("File to append lengths, times and prefix hashes of requests to, never text; empty records none")
+        str,
+        _doc(
+            "File to append lengths, times and prefix hashes of requests to, never text; empty records none"
+        ),
     ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _doc("Log verbosity")] = "info"
     record_steps: Annotated[
