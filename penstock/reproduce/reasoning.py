@@ -15,14 +15,64 @@ from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleC
 from penstock.cost.spec import load_cost
 from penstock.reproduce.base import Bar, experiment
 from penstock.reproduce.simulated import simulate
-from penstock.reproduce.workloads import MODEL, device
+from penstock.reproduce.workloads import MODEL, Batches, device
+from penstock.sim.executor import StepSeen
 from penstock.workload.driver import OpenLoop, Served, World
 from penstock.workload.drivers.programs import Program, Programs, Step
 from penstock.workload.metrics.collector import Collector
 from penstock.workload.request import Span, TraceRequest
+from penstock.workload.suites.systems import Difficulties
 
 BUDGETS = (4, 8, 32)
 """Tokens: less than the arithmetic needs, about what it needs, and plenty."""
+
+
+SETS = {"easy": 800.0, "middle": 2500.0, "hard": 7000.0}
+"""Mean answers of data sets by difficulty, as in the mixed workload; the study runs each set by itself."""
+
+
+def pool_use(mean: float, sigma: float, batches: int, seed: int) -> np.ndarray:
+    """Return [steps, 2]: seconds of each step, and the share of the KV pool in use, batch after batch."""
+    spec, seen = device(), []
+    capacity = spec.blocks * spec.page_size
+
+    def note(step: StepSeen) -> None:
+        shape = step.plan.shape
+        seen.append((step.end - step.start, (shape.kv_tokens + shape.tokens) / capacity))
+
+    lengths = Difficulties("lognormal:150:0.5", (mean,), (1.0,), sigma, 8192)
+    driver = Batches(lengths, batches, 0.0, seed)
+    simulate(load_cost(f"{MODEL}@h100"), spec, driver, observe=note, max_num_seqs=256)
+    return np.array(seen)
+
+
+def _spread(runs: list[np.ndarray]) -> dict[str, float]:
+    seconds, use = np.concatenate(runs).T
+    mean = float(np.average(use, weights=seconds))
+    deviation = float(np.sqrt(np.average((use - mean) ** 2, weights=seconds)))
+    return {"most": float(use.max()), "deviation": deviation, "cv": deviation / mean}
+
+
+@experiment(
+    "reasoning-swing",
+    row="18",
+    system="reasoning models",
+    kind="simulated",
+    title="KV use over three data sets, each run by itself as in the study, against a plain model's",
+    bars=(
+        Bar("reasoning_most", floor=0.3, paper="3 to 70 % of the pool"),
+        Bar("most_ratio", floor=5.0, paper="70 % against below 3 %"),
+        Bar("deviation_ratio", floor=5.0),
+    ),
+)
+def swing(seed: int, quick: bool) -> dict[str, float]:
+    """Use and deviation are shares of the pool; ``cv_ratio`` relates each deviation to its own mean."""
+    batches = 1 if quick else 2
+    thinking = _spread([pool_use(mean, 0.6, batches, seed) for mean in SETS.values()])
+    plain = _spread([pool_use(300.0, 0.4, batches, seed) for _ in SETS])
+    found = {f"reasoning_{key}": value for key, value in thinking.items()}
+    found |= {f"plain_{key}": value for key, value in plain.items()}
+    return found | {f"{key}_ratio": thinking[key] / plain[key] for key in thinking}
 
 
 class Noting(Programs):
