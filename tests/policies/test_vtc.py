@@ -306,6 +306,32 @@ def test_foothold_leaves_the_last_place_of_everybody():
     assert {one.id for one in s.state.running} == {"a", "b"} and s.state.counters.preemptions == 0
 
 
+def test_allowance_puts_whoever_runs_nothing_first_within_limits():
+    for allowance, first in ((0, "b"), (25, "a"), (5, "b")):
+        order = parse_policy("order", f"vtc(allowance={allowance})")
+        b, a = seq("b"), seq("a")
+        index = order.index()
+        arrive(order, b, a)
+        order.ledger.charge(a, 20)
+        admit(order, seq("b", prompt=1))
+        for one in (b, a):
+            index.add(one)
+        assert next(index.candidates(0.0)).spec.tenant == first
+    with pytest.raises(ConfigError):
+        parse_policy("order", "vtc(allowance=much)")
+
+
+@given(seed=st.integers(0, 10**6), allowance=st.integers(0, 2000))
+@settings(max_examples=5, deadline=None)
+def test_an_allowance_adds_to_the_bound(seed, allowance):
+    world, probe, spread = random_world(np.random.default_rng(seed), seconds=100.0), Probe(), []
+    order = f"vtc(allowance={allowance})"
+    check = lambda engine: spread.append(spread_of(engine, probe))  # noqa: E731
+    play(world, probe, check, seconds=500.0, order=order, reserve="final")
+    assert probe.worst_difference <= 2 * (world.bounds.u + allowance)
+    assert max(spread, default=0) <= world.bounds.u + allowance
+
+
 def spread_of(engine, probe):
     counters = engine.scheduler.state.policies.order.ledger.counters
     waiting = [counters[tenant] for tenant in probe.backlogged()]

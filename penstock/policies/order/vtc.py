@@ -41,6 +41,8 @@ class VirtualTokens(KeyOrder):
         lift: ``paper``, ``artifact`` or ``none``; see `Ledger`.
         charge: ``prompt`` charges for every prompt token, ``extend`` for those not found in the prefix cache.
         cost: ``linear``, or ``profile`` for the artifact's fitted cost (prices are then ignored).
+        allowance: service units that a tenant which runs nothing may be ahead of the least charged one and
+            still go first, so that a light tenant's small bursts do not wait. It adds to U in the bounds.
     """
 
     static = False
@@ -54,6 +56,7 @@ class VirtualTokens(KeyOrder):
         lift: Lift = "paper",
         charge: str = "prompt",
         cost: str = "linear",
+        allowance: float = 0.0,
     ) -> None:
         if charge not in ("prompt", "extend"):
             raise ValueError(f"charge is 'prompt' or 'extend', got {charge!r}")
@@ -61,7 +64,7 @@ class VirtualTokens(KeyOrder):
             raise ValueError(f"cost is 'linear' or 'profile', got {cost!r}")
         self._price: Price = linear(input_price, output_price) if cost == "linear" else profile
         self._extend = charge == "extend"
-        self.ledger = Ledger(lift)
+        self.ledger = Ledger(lift, allowance)
         self._accounts: dict[int, _Account] = {}
 
     def key(self, seq: SequenceView, now: float) -> float:

@@ -24,12 +24,16 @@ class Ledger:
 
     Args:
         lift: which of these.
+        allowance: service units by which a tenant that runs nothing may be ahead and still go first.
     """
 
-    def __init__(self, lift: Lift = "paper") -> None:
+    def __init__(self, lift: Lift = "paper", allowance: float = 0.0) -> None:
         if lift not in get_args(Lift):
             raise ValueError(f"the lift is one of {', '.join(get_args(Lift))}, got {lift!r}")
+        if not isinstance(allowance, int | float) or allowance < 0:
+            raise ValueError(f"the allowance is a number of service units, got {allowance!r}")
         self._lift = lift
+        self._allowance = float(allowance)
         self.tenants = Tenants()
         self.counters: dict[str, float] = {}
         self._seen: dict[str, int] = {}
@@ -38,10 +42,11 @@ class Ledger:
         self._charges = 0
 
     def place(self, tenant: str) -> tuple[float, int, int]:
-        """Return a tenant's sort key: its counter, what it runs already, how long it is known."""
+        """Return a tenant's sort key: its counter less the allowance, what it runs, how long it is known."""
+        running = self.tenants.running.get(tenant, 0)
         return (
-            self.counters.get(tenant, 0.0),
-            self.tenants.running.get(tenant, 0),
+            self.counters.get(tenant, 0.0) - (0.0 if running else self._allowance),
+            running,
             self._seen.get(tenant, self._newest),
         )
 
