@@ -5,7 +5,7 @@ normal with 30 % deviation around 2600 or 1200 and 60 or 128 tokens (the blog's)
 prompt was answered within prompt / 512 s and the moving average of its gaps (weight 0.1, ours: the blog gives
 none) never fell below a reading speed of 2, 4 or 6 tokens/s. The headline is 2600/60 at 16 clients and 4
 tokens/s; prefill-first stands for the vLLM of its time (whole prompts, at most 4096 tokens). 20 s a seed.
-Property: random runs of the scheduler on a fake model. 10 s.
+Property: 200 random runs a seed of the scheduler on a fake model. 5 s.
 """
 
 from __future__ import annotations
