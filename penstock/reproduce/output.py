@@ -50,20 +50,24 @@ def print_reports(reports: Sequence[Report], console: Console, *, details: bool 
     """Print bars met and missed, what failed and, on request, every other figure."""
     from rich.table import Table
 
-    table = Table(title="Bars: the median over seeds, and their range", title_justify="left")
-    for name in ("row", "experiment", "kind", "figure"):
-        table.add_column(name, overflow="fold")
-    for name in ("ours", "min .. max", "asked"):
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("the paper's", overflow="fold")
-    table.add_column("")
+    table = Table(
+        title="Bars: the median over seeds (and their range)", title_justify="left", padding=(0, 0, 0, 1)
+    )
+    table.add_column("experiment", overflow="fold", ratio=4)
+    table.add_column("figure", overflow="fold", ratio=4)
+    table.add_column("ours", justify="right", overflow="fold", ratio=3)
+    table.add_column("asked", justify="right", overflow="fold", ratio=2)
+    table.add_column("the paper's", overflow="fold", ratio=4)
+    table.add_column("", no_wrap=True)
     for report in sorted(reports, key=lambda one: (row_key(one.row), one.name)):
-        first: tuple[str, ...] = (report.row, report.name, report.kind)
+        first = f"{report.row}. {report.name} ({report.kind})"
         for judged in report.judged():
-            table.add_row(*first, *_cells(report, judged), _verdict(report, judged))
-            first = ("", "", "")
+            figure, ours, between, asked, paper = _cells(report, judged)
+            ours = f"{ours} [dim]({between})[/]" if between else ours
+            table.add_row(first, figure, ours, asked, paper, _verdict(report, judged))
+            first = ""
         if not report.bars:
-            table.add_row(*first, "no bar", "", "", "", "", "[red]failed[/]" if report.errors() else "")
+            table.add_row(first, "no bar", "", "", "", "[red]failed[/]" if report.errors() else "")
     console.print(table)
     for report in reports:
         for error in report.errors():
@@ -89,7 +93,7 @@ def _verdict(report: Report, judged: Judged) -> str:
         return "[red]failed[/]"
     if judged.met:
         return "[green]met[/]"
-    return "[yellow]missed (quick)[/]" if report.quick else "[red]MISSED[/]"
+    return "[yellow]quick[/]" if report.quick else "[red]MISSED[/]"
 
 
 def print_figures(report: Report, console: Console) -> None:

@@ -25,7 +25,7 @@ def judged(scenario: Scenario, extra: int) -> dict[str, float]:
     before, after = held_out(scenario, found)
     return {
         "gain": found.gain,
-        "gain_held_out": after / before if before else float("inf"),
+        "gain_held_out": after / before if before else float("inf") if after else 0.0,
         "goodput_default": before,
         "goodput_tuned": after,
         "runs": float(sum(count for count, _ in found.rounds)),

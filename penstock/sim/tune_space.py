@@ -18,6 +18,10 @@ from penstock.workload.request import TraceRequest
 
 Settings = dict[str, str]
 """What a candidate changes, as text by name of the setting."""
+COUPLED = ("max_num_seqs", "admit")
+"""Neither helps an overloaded engine alone: few sequences keep tokens quick, but only who is refused does
+not wait. All values of the one are tried with `TIGHT` ones of the other."""
+TIGHT = ("queue-bound(8)", "queue-bound(32)")
 LOOK = 400
 """Requests looked at to learn what they carry."""
 
@@ -107,6 +111,7 @@ def space_of(traits: Traits, given: dict[str, list[str]]) -> dict[str, list[str]
         "preempt": ["least-loss", "newest"],
         "retain": ["none", *(["ttl(2s)", "ttl(10s)", "continuum"] if traits.programs else [])],
         "evict": list(names("evict")),
+        "prefix_wait": ["true", "false"],
     }
     if traits.groups:
         wide["retain"].append("groups")
@@ -147,10 +152,14 @@ def apply(scenario: Scenario, settings: Settings) -> Scenario | None:
 def first_round(
     space: dict[str, list[str]], default: Settings, extra: int, rng: np.random.Generator
 ) -> list[Settings]:
-    """Return the default, each of its changes by one setting, and some random compositions."""
+    """Return the default, its changes by one setting, `COUPLED` pairs and random compositions."""
     found = [default]
     for name, values in space.items():
         found += [default | {name: value} for value in values if value != default[name]]
+    (few, tight) = COUPLED
+    for value in space.get(few, []):
+        for bound in [bound for bound in space.get(tight, []) if bound in TIGHT]:
+            found.append(default | {few: value, tight: bound})
     for _ in range(extra):
         found.append({name: values[int(rng.integers(len(values)))] for name, values in space.items()})
     return unlike(found)

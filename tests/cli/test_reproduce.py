@@ -83,11 +83,11 @@ def test_a_missed_bar_is_status_one_unless_quick(capsys):
     assert main(["reproduce", "t-low", "-j", "0"]) == 1
     assert "MISSED" in capsys.readouterr().out
     assert main(["reproduce", "t-low", "-j", "0", "--quick"]) == 0
-    assert "(quick)" in capsys.readouterr().out
+    assert "quick" in capsys.readouterr().out
 
 
 def test_crashes_errors_and_hangs_do_not_stop_the_others(capsys, tmp_path):
-    words = ["reproduce", "99", "mortal", "--seeds", "2", "-j", "2", "--time-limit", "6", "--module", ME]
+    words = ["reproduce", "99", "mortal", "--seeds", "2", "-j", "2", "--time-limit", "2", "--module", ME]
     assert main([*words, "--output", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     found = {one["name"]: one for one in json.loads((tmp_path / "reproduce.json").read_text())["experiments"]}
@@ -102,7 +102,7 @@ def test_crashes_errors_and_hangs_do_not_stop_the_others(capsys, tmp_path):
     assert found["t-good"]["runs"][0]["figures"]["big"] == "inf"
     assert "status -9" in found["t-dies"]["runs"][0]["error"]
     assert "ValueError: two lines" in captured.out
-    assert "stopped after 6 s" in found["t-hangs"]["runs"][0]["error"]
+    assert "stopped after 2 s" in found["t-hangs"]["runs"][0]["error"]
 
 
 def test_list_and_mistakes(capsys, tmp_path):
