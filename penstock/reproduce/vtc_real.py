@@ -21,8 +21,8 @@ HEAVY = (64, 64)
 """Tokens asked and answered by each request of the tenants that send too much."""
 LIGHT = (256, 8)
 SHARE = 0.1
-"""What the light tenant asks for, of the capacity that a first burst shows; at most `MOST` a second."""
-MOST = 3.0
+"""What the light tenant asks for, of the capacity that a first burst shows, within these rates."""
+LEAST, MOST = 0.5, 3.0
 SEQUENCES = 4
 ORDER = "foothold(vtc(allowance=1000))"
 
@@ -83,7 +83,7 @@ def measure(order: str, seed: int, seconds: float, quiet: float) -> dict[str, fl
     flags = ("--max-num-seqs", str(SEQUENCES), "--order", order, "--reserve", "final")
     with server(*flags) as address:
         units = LIGHT[0] + 2 * LIGHT[1]
-        rate = min(MOST, SHARE * asyncio.run(capacity(address, seed)) / units)
+        rate = min(MOST, max(LEAST, SHARE * asyncio.run(capacity(address, seed)) / units))
         # Alone it may send twice as often and still meet nobody: more samples for the same time.
         before = asyncio.run(alone(address, seed, 2 * rate, quiet / 2))
         ratio, light, through = asyncio.run(beside(address, seed, rate, seconds))

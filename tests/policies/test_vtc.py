@@ -11,6 +11,7 @@ from penstock.policies.order import vtc_ledger
 from penstock.policies.order.vtc_ledger import Ledger
 from penstock.policies.parse import parse_policy
 from penstock.reproduce.fairness import Probe, play, random_world
+from penstock.reproduce.vtc import Watch, comeback, overload, staircase
 from penstock.testing.builders import make_request, make_scheduler, make_spec
 from penstock.testing.conformance import check_order
 
@@ -353,3 +354,17 @@ def test_service_differs_by_no_more_than_the_theorem_says(seed):
     assert probe.worst_difference <= 2 * world.bounds.u
     assert max(spread, default=0) <= world.bounds.u
     assert out.preemptions == 0
+
+
+@pytest.mark.parametrize(
+    ("world", "order", "reserve", "breaks"),
+    [
+        (overload, "fcfs", "final", True),
+        (comeback, "lcf", "final", True),
+        (comeback, "vtc", "final", False),
+        (staircase, "vtc", "peak", True),
+        (staircase, "vtc", "final", False),
+    ],
+)
+def test_what_lacks_a_part_of_the_theorem_breaks_its_bound(world, order, reserve, breaks):
+    assert (Watch(world(), order=order, reserve=reserve).difference > 1) == breaks
