@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from penstock.core.errors import PenstockError
 from penstock.core.output import Finish, FinishReason, Output, Timeline
 from penstock.core.policy import RoutePolicy, StepCost
@@ -231,12 +233,19 @@ class LiveWorld:
 
 
 def options_of(request: TraceRequest) -> RequestOptions:
-    """Return how a request of a workload wants to be scheduled."""
+    """Return how a request of a workload wants to be scheduled.
+
+    A deadline that has passed already, which agents may be late for, becomes one that is about to: front ends
+    take none below 0.
+    """
+    slo = request.slo
+    if slo is not None and slo.deadline is not None:
+        slo = msgspec.structs.replace(slo, deadline=max(slo.deadline, 1e-3))
     return RequestOptions(
         tenant=request.tenant,
         weight=request.weight,
         priority=request.priority,
-        slo=request.slo,
+        slo=slo,
         program=request.program,
         turn=request.turn,
         length_score=request.length_score,

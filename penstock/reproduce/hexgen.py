@@ -8,13 +8,16 @@ the questions are answered.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from penstock.config.settings import CacheConfig, ScheduleConfig
-from penstock.core.plan import PlanShape
+from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
+from penstock.core.plan import PlanShape, StepPlan, StepResult
 from penstock.core.policy import StepCost
 from penstock.cost.hardware import hardware
 from penstock.cost.models import model_shape
@@ -30,6 +33,7 @@ from penstock.workload.text2sql import (
     STANDARD,
     Question,
     Remaining,
+    Stage,
     Text2Sql,
     mean_times,
     questions,
@@ -177,3 +181,112 @@ def shares(seed: int, quick: bool) -> dict[str, float]:
         differ += share != times[name]
         left -= share
     return {"not_exact": float(wrong), "not_mean": float(differ)}
+
+
+class Pace:
+    """Step times that real engines are slowed down to; the router is told the same."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def step(self, shape: PlanShape) -> float:
+        """Return the seconds of a step."""
+        return self.factor * (0.015 + 0.0004 * shape.prefill_tokens)
+
+
+class Throttled:
+    """A real executor none of whose steps ends before its pace says."""
+
+    def __init__(self, inner: Any, pace: Pace) -> None:
+        self._inner, self._pace = inner, pace
+        self._due: dict[int, float] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass everything else through."""
+        return getattr(self._inner, name)
+
+    def submit(self, plan: StepPlan) -> int:
+        """Note when the step may end."""
+        self._due[plan.ticket] = time.monotonic() + self._pace.step(plan.shape)
+        ticket: int = self._inner.submit(plan)
+        return ticket
+
+    def collect(self, ticket: int) -> StepResult:
+        """Wait for it."""
+        result: StepResult = self._inner.collect(ticket)
+        time.sleep(max(0.0, self._due.pop(ticket) - time.monotonic()))
+        return result
+
+
+def build_paced(config: Config, factor: float) -> Any:
+    """Build the engine that serves, slowed down."""
+    from penstock.engine.build import assemble
+    from penstock.executors.inline import build_executor
+
+    return assemble(config, Throttled(build_executor(config), Pace(factor)))
+
+
+def build_fast(config: Config, report: Any) -> Any:
+    """Engine builder (see `penstock.engine.build`)."""
+    return build_paced(config, 1.0)
+
+
+def build_slow(config: Config, report: Any) -> Any:
+    """Engine builder: half as fast."""
+    return build_paced(config, 2.0)
+
+
+def _small(question: Question) -> Question:
+    """Return a question for a small context and a slow machine: prompts by 24, answers by 12."""
+    stages = (
+        Stage(stage.name, tuple((max(8, a // 24), max(1, b // 12)) for a, b in stage.calls))
+        for stage in question.stages
+    )
+    return Question(question.arrival, tuple(stages))
+
+
+async def _real_run(work: Sequence[Question], route: str, order: str, deadline: float) -> list[float]:
+    from penstock.bench.live import LiveWorld
+    from penstock.frontend.async_engine import AsyncEngine
+
+    config = Config(
+        model=ModelConfig(),
+        cache=CacheConfig(kv_cache_memory_bytes=64 << 20, enable_prefix_caching=False),
+        schedule=ScheduleConfig(order=order, max_num_seqs=16),
+    )
+    driver = Text2Sql(work, deadline)
+    here = "penstock.reproduce.hexgen"
+    async with (
+        await AsyncEngine.start(config, build=f"{here}:build_fast") as fast,
+        await AsyncEngine.start(config, build=f"{here}:build_slow") as slow,
+    ):
+        costs = (Pace(1.0), Pace(2.0))
+        await LiveWorld([fast, slow], driver, None, parse_policy("route", route), costs=costs).run(240)
+    return sorted(driver.took.values())
+
+
+@experiment(
+    "hexgen-real",
+    row="12",
+    system="hexgen-flow",
+    kind="real",
+    title="Two engines with the bundled model, one half as fast: time of the slowest of 95 % of questions",
+    bars=(Bar("tighter", floor=1.0, paper="1.41x tighter on average"), Bar("unanswered", ceiling=0)),
+)
+def real(seed: int, quick: bool) -> dict[str, float]:
+    """Serve 10 small questions (3 when quick) with round robin and FCFS, and with hexgen(0.2) and urgency."""
+    work = [_small(question) for question in questions("financial", 0.6, 3 if quick else 10, seed)]
+    runs = {
+        name: asyncio.run(_real_run(work, route, order, 12.0))
+        for name, route, order in (
+            ("round_robin", "round-robin", "fcfs"),
+            ("hexgen", "hexgen(0.2)", "urgency"),
+        )
+    }
+    found = {f"{name}_p95_s": took[int(np.ceil(SHARE * len(took))) - 1] for name, took in runs.items()}
+    found |= {f"{name}_mean_s": sum(took) / len(took) for name, took in runs.items()}
+    missing = sum(len(work) - len(took) for took in runs.values())
+    return found | {
+        "tighter": found["round_robin_p95_s"] / found["hexgen_p95_s"],
+        "unanswered": float(missing),
+    }

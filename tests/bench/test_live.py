@@ -13,7 +13,7 @@ from tokenizers_for_tests import fast
 
 from penstock.bench.live import LiveWorld
 from penstock.config.settings import Config, ModelConfig, ServerConfig
-from penstock.core.request import Turn
+from penstock.core.request import SLO, Turn
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.workload.driver import OpenLoop
 from penstock.workload.metrics.collector import Collector
@@ -91,6 +91,14 @@ async def test_engines_take_turns_and_refusals_reach_the_driver(folder):
     failed = [r for r in results if not r.ok]
     assert [r.request.id for r in failed] == ["r9"] and "token" in failed[0].detail
     assert len(results) == 5 and all(replica.outstanding == 0 for replica in world.replicas)
+
+
+async def test_a_deadline_that_has_passed_is_still_served(folder):
+    driver, results = OpenLoop([request(0, slo=SLO(deadline=-3.0)), request(1, slo=SLO(ttft=1.0))]), []
+    driver.served = lambda result, world: results.append(result)
+    async with await start(folder) as engine:
+        await LiveWorld([engine], driver).run(30)
+    assert [result.ok for result in results] == [True, True]
 
 
 async def test_what_a_driver_raises_ends_the_run_and_so_does_the_limit(folder):
