@@ -9,6 +9,7 @@ import random
 import time
 
 import httpx
+import msgspec
 import openai
 import pytest
 
@@ -238,3 +239,23 @@ def test_a_stream_is_json_events_only(url):
         lines = [line for line in reply.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
     assert all(json.loads(line.removeprefix("data: "))["id"] for line in lines[:-1])
+
+
+def test_a_program_keeps_its_kv_between_turns(tmp_path):
+    config = tiny_config(tiny.build(tmp_path))
+    schedule = msgspec.structs.replace(config.schedule, order="program-fcfs", retain="ttl(60s)")
+    with serving(None, msgspec.structs.replace(config, schedule=schedule)) as (port, _, _):
+        url = f"http://127.0.0.1:{port}"
+        ask = {"model": "tiny", "prompt": list(range(40, 140)), "max_tokens": 8, "temperature": 0, **LETTERS}
+
+        def turn(**more):
+            answer = httpx.post(f"{url}/v1/completions", json={**ask, "program": "agent", **more}, timeout=30)
+            assert answer.status_code == 200, answer.text
+            metrics = httpx.get(f"{url}/metrics").text.splitlines()
+            pinned = next(line for line in metrics if line.startswith("penstock:kv_blocks_pinned{"))
+            return answer.json()["usage"], float(pinned.split()[-1])
+
+        _, pinned = turn(turn={"index": 0, "tool": "bash"})
+        assert pinned > 0
+        usage, pinned = turn(prompt=list(range(40, 150)), turn={"index": 1, "last": True})
+        assert usage["prompt_tokens_details"]["cached_tokens"] >= 64 and pinned == 0
