@@ -48,7 +48,7 @@ class PlanShape(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Summary of a step for cost models and graph keys. All counts are per step."""
 
     tokens: int
-    """Rows computed."""
+    """Rows computed; those of a cohort count in each of its steps."""
     sequences: int
     decodes: int
     """Sequences with exactly one row whose context is already cached."""
