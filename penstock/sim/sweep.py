@@ -168,11 +168,11 @@ def mark_best(rows: Sequence[Row]) -> None:
 
 
 COLUMNS = {
-    "request_goodput": ("good- put", 1.0),
-    "slo_attainment": ("met (%)", 100.0),
-    "output_throughput": ("tokens/s", 1.0),
-    "p99_ttft_ms": ("P99 TTFT (s)", 0.001),
-    "p99_tpot_ms": ("P99 TPOT (ms)", 1.0),
+    "request_goodput": ("good-\nput", 1.0),
+    "slo_attainment": ("met\n%", 100.0),
+    "output_throughput": ("tok/s", 1.0),
+    "p99_ttft_ms": ("TTFT\nP99 s", 0.001),
+    "p99_tpot_ms": ("TPOT\nP99 ms", 1.0),
     "jain": ("Jain", 1.0),
     "failed": ("failed", 1.0),
 }
@@ -195,17 +195,22 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     title = "Sweep, SIMULATED (goodput in requests/s; * not beaten in rate and P99 TTFT)"
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
     table.add_column("")
-    table.add_column(" ".join(rows[0].settings) if rows else "", overflow="fold")
+    widest = max((len(_words(row)) for row in done), default=0)
+    table.add_column(" | ".join(rows[0].settings) if rows else "", overflow="fold", min_width=min(widest, 36))
     for key in shown:
         table.add_column(COLUMNS[key][0], justify="right")
     for row in sorted(done, key=lambda one: -rate_of(one.outcome) if one.outcome else 0.0):
         cells = [short(_figures(row)[key] * COLUMNS[key][1]) for key in shown]
-        table.add_row("[green]*[/]" if row.best else "", " | ".join(row.settings.values()), *cells)
+        table.add_row("[green]*[/]" if row.best else "", _words(row), *cells)
     console.print(table)
     for row in rows:
         if row.refused:
             words = ", ".join(f"{name}={value}" for name, value in row.settings.items())
             console.print(f"refused {words}: {row.refused}", style="yellow", markup=False, highlight=False)
+
+
+def _words(row: Row) -> str:
+    return " | ".join(row.settings.values())
 
 
 def _figures(row: Row) -> dict[str, float]:
