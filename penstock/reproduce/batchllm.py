@@ -4,8 +4,9 @@ Simulated: Llama-3.1-8B on one A100 (roofline; the paper's micro-benchmark ran Q
 prompts with 2000 shared and 200 own tokens, shuffled, answers of 100 tokens on average (ours; the paper's
 lengths are not known to us). Memory holds 10 prefixes, 20 000 tokens. The baseline is LRU and first come
 first served; nobody is admitted without room for the whole answer, in any variant. About a minute and a half,
-5 s when quick. The order by decode ratio is measured alone, on 100 groups whose answers' lengths differ from
-group to group, with all the card's memory: 20 s a seed.
+5 s when quick. The order by decode ratio is measured alone: 100 such groups whose answers differ in length by
+group (lognormal, 100 tokens on average, at most 1000), all the card's memory, no cap on sequences:
+25 s a seed.
 Real: 16 prompts in 2 groups on the bundled model, in batch-invariant mode, against no sharing at all. 15 s.
 """
 
@@ -73,11 +74,11 @@ def batchllm_prefixes(seed: int, quick: bool) -> dict[str, float]:
 
 
 def uneven(
-    seed: int, groups: int, each: int = EACH, shared: int = 500, own: int = 100
+    seed: int, groups: int, each: int = EACH, shared: int = SHARED, own: int = OWN
 ) -> Iterator[TraceRequest]:
-    """Yield a job whose groups differ in how much they generate: lognormal, 250 tokens, at most 2000."""
+    """Yield a job whose groups differ in how much they generate: lognormal, 100 tokens, at most 1000."""
     rng = np.random.default_rng(seed)
-    lengths = np.clip(rng.lognormal(np.log(250) - 0.72, 1.2, groups), 8, 2000).astype(int).tolist()
+    lengths = np.clip(rng.lognormal(np.log(100) - 0.72, 1.2, groups), 8, 1000).astype(int).tolist()
     for group, length in enumerate(lengths):
         for member in range(each):
             number = group * each + member
@@ -106,10 +107,10 @@ def batchllm_order(seed: int, quick: bool) -> dict[str, float]:
     for by in ("arrival", "ratio"):
         ran = run(
             cost,
-            capacities(blocks, slots=256),
+            capacities(blocks, slots=2048),
             OpenLoop(uneven(seed, 30 if quick else 100)),
             max_num_batched_tokens=2048,
-            max_num_seqs=256,
+            max_num_seqs=2048,
             reserve="final",
             **{**GROUPED, "order": f"prefix-groups(by={by})"},
         )
