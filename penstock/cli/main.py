@@ -21,6 +21,7 @@ VERBS = (
     "simulate",
     "tune",
     "calibrate",
+    "rank",
     "reproduce",
     "zoo",
     "collect_env",

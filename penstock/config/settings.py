@@ -48,6 +48,17 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "torch", "triton"], _doc("Attention backend; auto chooses by device")
     ] = "auto"
     cuda_graphs: Annotated[bool, _doc("Replay decode steps as CUDA graphs (CUDA only)")] = True
+    cost: Annotated[
+        str,
+        _doc(
+            "Step times of this model, for policies that ask: fit:FILE.json of `penstock calibrate`, or "
+            "MODEL@CARD; empty knows none"
+        ),
+    ] = ""
+    ranker: Annotated[
+        str,
+        _doc("Folder of a length ranker (`penstock rank train`) that scores prompts for the order ltr"),
+    ] = ""
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):

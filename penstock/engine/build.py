@@ -111,11 +111,13 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
         executor: an `Executor`; ``config``, ``decisions`` and ``memory`` are read if it has them.
         eos_ids: the model's end-of-sequence ids.
     """
+    from penstock.cost.spec import load_cost
     from penstock.engine.core import build_engine
 
     resolved: Config = getattr(executor, "config", None) or config
     journal = _journal(config.server.record_steps)
-    core = build_engine(executor, resolved.schedule, resolved.cache, journal=journal)
+    cost = load_cost(config.model.cost) if config.model.cost else None
+    core = build_engine(executor, resolved.schedule, resolved.cache, journal=journal, cost=cost)
     spec = executor.spec()
     memory = getattr(executor, "memory", None)
     decisions = getattr(executor, "decisions", ())

@@ -17,10 +17,11 @@ from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.engine.client import BoundaryClient, ClientOptions, EngineClient, InprocClient, ProcessClient
 from penstock.engine.messages import EngineInfo, Health
 from penstock.frontend.assembly import Assembly
-from penstock.frontend.intake import Intake, Prepared
+from penstock.frontend.intake import NO_OPTIONS, Intake, Prepared
 from penstock.frontend.model import limits_of, load_tokenizer
 from penstock.frontend.outputs import RequestOutput
 from penstock.frontend.prompts import Prompt, RequestOptions
+from penstock.frontend.scoring import Scorer, load_scorer
 from penstock.frontend.specs import SeedSource
 from penstock.frontend.stream import RequestStream
 from penstock.frontend.text.tokenizer import Tokenizer
@@ -49,6 +50,7 @@ class AsyncEngine:
         info: what its engine is.
         tokenizer: the model's.
         recorder: notes what may be kept of the traffic, if that is wanted.
+        scorer: foretells the lengths of answers, if that is wanted.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class AsyncEngine:
         info: EngineInfo,
         tokenizer: Tokenizer,
         recorder: TrafficRecorder | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self.config = config
         self.info = info
@@ -65,6 +68,7 @@ class AsyncEngine:
         self.limits = limits_of(info, tokenizer)
         self._client = client
         self._recorder = recorder
+        self._scorer = scorer
         self._intake = Intake(tokenizer, self.limits, SeedSource(config.model.seed))
         # One thread: tokenising must not hold up the event loop, and tokenizers are not thread-safe.
         self._text_thread = ThreadPoolExecutor(1, "penstock-text")
@@ -108,7 +112,9 @@ class AsyncEngine:
             if config.server.inproc:
                 await boot  # both import the same libraries, which two threads must not do at once
             tokenizer = await asyncio.to_thread(load_tokenizer, config)
-            engine.append(cls(config, client, await boot, tokenizer, recorder))
+            info = await boot
+            scorer = await asyncio.to_thread(load_scorer, config, info)
+            engine.append(cls(config, client, info, tokenizer, recorder, scorer))
         except BaseException:
             boot.cancel()
             if recorder is not None:
@@ -155,6 +161,10 @@ class AsyncEngine:
         self._check_admitting()
         prepared = await self.prepare(prompt, params)
         self._check_admitting()
+        if self._scorer is not None and (options is None or options.length_score is None):
+            score = await self._scorer.score(prepared.prompt_ids)
+            options = msgspec.structs.replace(options or NO_OPTIONS, length_score=score)
+            self._check_admitting()
         specs, assembly = self._intake.admit(prepared, request_id, options)
         ids = [spec.id for spec in specs]
         news = asyncio.Event()
@@ -239,6 +249,8 @@ class AsyncEngine:
         self._draining = True
         await self._client.close()
         self._text_thread.shutdown(wait=False, cancel_futures=True)
+        if self._scorer is not None:
+            self._scorer.close()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
 

@@ -19,11 +19,12 @@ from penstock.core.request import RequestSpec
 from penstock.engine.build import DEFAULT_BUILD, Core, find_builder
 from penstock.frontend.assembly import Assembly
 from penstock.frontend.grouping import arrange
-from penstock.frontend.intake import Intake
+from penstock.frontend.intake import NO_OPTIONS, Intake, Prepared
 from penstock.frontend.model import limits_of, load_tokenizer
 from penstock.frontend.outputs import RequestOutput
 from penstock.frontend.params import parse_params
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
+from penstock.frontend.scoring import load_ranker
 from penstock.frontend.specs import SeedSource
 
 
@@ -52,6 +53,7 @@ class LLM:
         """Context length, memory plan lines, resolved decisions."""
         self.limits = limits_of(built.info, self.tokenizer)
         self._core: Core = built.core
+        self._ranker = load_ranker(self.config, built.info)
         self._intake = Intake(self.tokenizer, self.limits, SeedSource(self.config.model.seed))
 
     def generate(
@@ -85,10 +87,13 @@ class LLM:
         given = params if isinstance(params, list | tuple) else [params] * len(asked)
         if len(given) != len(asked):
             raise InvalidRequest("params", f"expected one per prompt ({len(asked)}), got {len(given)}")
+        prepared = [
+            self._intake.prepare(prompt, parse_params(own, **more))
+            for prompt, own in zip(asked, given, strict=True)
+        ]
         jobs = []
-        for prompt, own in zip(asked, given, strict=True):
-            prepared = self._intake.prepare(prompt, parse_params(own, **more))
-            jobs.append(self._intake.admit(prepared, None, options))
+        for one, chosen in zip(prepared, self._scored(prepared, options), strict=True):
+            jobs.append(self._intake.admit(one, None, chosen))
         with _bar(sum(len(specs) for specs, _ in jobs), progress) as bar:
             return self._run(jobs, bar, group_prefixes)
 
@@ -111,6 +116,16 @@ class LLM:
         return self.generate(
             chats, params, options=options, progress=progress, group_prefixes=group_prefixes, **more
         )
+
+    def _scored(
+        self, prepared: Sequence[Prepared], options: RequestOptions | None
+    ) -> list[RequestOptions | None]:
+        """Write foretold lengths into the options, all prompts at once, if there is a ranker."""
+        if self._ranker is None or (options is not None and options.length_score is not None):
+            return [options] * len(prepared)
+        scores = self._ranker.score([one.prompt_ids for one in prepared])
+        base = options or NO_OPTIONS
+        return [msgspec.structs.replace(base, length_score=score) for score in scores]
 
     def stats(self) -> EngineStats:
         """Return the engine's figures."""

@@ -75,10 +75,10 @@ class LengthRanker:
             model.load_state_dict(load_file(str(folder / _WEIGHTS)))
         except (OSError, msgspec.MsgspecError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError("schedule.ranker", f"{folder} holds no ranker: {reason}") from error
+            raise ConfigError("model.ranker", f"{folder} holds no ranker: {reason}") from error
         if vocab_size > config.vocab_size:
             raise ConfigError(
-                "schedule.ranker",
+                "model.ranker",
                 f"{folder} was trained for {config.vocab_size} token ids, but the model has {vocab_size}",
             )
         return cls(model)

@@ -18,7 +18,7 @@ class SloShape(Watcher):
     its first token, so that what fast steps save may be spent on prefill later, ``stall`` objectives at a
     time. Who is late already is given steps within its objective. The budget is the largest whose step
     the cost model prices within `margin` of the tightest time, and at least ``floor``; without any
-    objective it is the engine's. Prices come from the engine's cost model (``schedule.cost``), else from a
+    objective it is the engine's. Prices come from the engine's cost model (``model.cost``), else from a
     line through its own recent steps. Contexts that the prefix cache gives to newcomers are not foreseen.
 
     Source: dynamic chunking of the stall-free schedule of Agrawal et al., "Sarathi-Serve" (OSDI 2024),
