@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from penstock.config.settings import ScheduleConfig
 from penstock.policies.route.round_robin import RoundRobin
+from penstock.reproduce.hexgen import CardCost, shares
 from penstock.sim.build import capacities, replica_maker
 from penstock.sim.simulation import Simulation
 from penstock.workload.metrics.collector import Collector
 from penstock.workload.text2sql import (
+    SECONDS,
     STAGES,
     STANDARD,
     Question,
@@ -117,3 +119,14 @@ def test_questions_are_the_same_at_every_rate():
     assert all(abs(a.arrival - 2 * b.arrival) < 1e-6 for a, b in zip(one, two, strict=True))
     calls = [sum(len(stage.calls) for stage in q.stages) for q in one]
     assert 14 < sum(calls) / 200 < 17.5  # 15.9 in the published trace
+
+
+def test_card_costs_give_the_published_stage_times_back():
+    for card, times in SECONDS.items():
+        cost = CardCost(card)
+        for (prompt, answer), seconds in zip(STAGES.values(), times, strict=True):
+            assert abs(cost.token * prompt + cost.decode * answer - seconds) <= 0.25 * seconds
+
+
+def test_the_experiment_on_shares_holds():
+    assert shares(0, True) == {"not_exact": 0.0, "not_mean": 0.0}
