@@ -32,6 +32,11 @@ class Planner:
         self._s = state
         self._view = view
         self._ticket = 0
+        self._awaited: Sequence | None = None
+        """Whom the newest displacement was for: until it is in, nobody ranked below it may take that room."""
+
+        self._grower: Sequence | None = None
+        """Who lacked a block last: while it still does, nobody is admitted to the room made for it."""
 
     def plan(self) -> StepPlan | None:
         """Decide the next step; None when there is nothing to do before another step lands."""
@@ -142,6 +147,7 @@ class Planner:
         """Make room for one more token, at the cost of lower-ranked sequences if need be."""
         s = self._s
         while not s.kv.grow(seq, seq.planned + 1):
+            self._grower = seq
             if s.kv.pool.fenced:
                 return False  # blocks are on their way back: wait a step rather than preempt once more
             if s.kv.pins.give_up():
@@ -163,9 +169,13 @@ class Planner:
     # -- the waiting -------------------------------------------------------------------------------
 
     def _admit_waiting(self, builder: PlanBuilder) -> None:
-        s = self._s
+        s, grower = self._s, self._grower
         if builder.pressed or not len(s.waiting):
             return
+        if grower is not None:
+            if grower.state is SeqState.RUNNING and grower.planned >= grower.room:
+                return
+            self._grower = None
         for seq in s.waiting.candidates(s.now):
             if seq.ticket > s.kv.pool.landed:
                 continue  # a token of it is still in flight; others may pass meanwhile
@@ -176,7 +186,9 @@ class Planner:
                 blocked = acquire_all(s.resources, seq)
             if blocked:
                 s.counters.blocked(blocked)
-                if s.policies.order.stops or not (s.kv.available and s.slots.available):
+                if s.policies.order.stops or seq is self._awaited:
+                    return
+                if not (s.kv.available and s.slots.available):
                     return
                 continue
             rows = builder.fit(seq.target - seq.planned)
@@ -205,6 +217,7 @@ class Planner:
         need = s.kv.pages(seq.target) - s.kv.available
         if short_of == "blocks" and need > sum(len(other.blocks) for other in lower):
             return False
+        self._awaited = seq
         self._preempt(lower, max(need, 1), builder)
         return True
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from penstock.config.settings import ScheduleConfig
 from penstock.core.errors import ConfigError
 from penstock.core.policy import Policies
-from penstock.policies.order.combine import Lexicographic, displaces
+from penstock.policies.order.base import KeyOrder
+from penstock.policies.order.combine import Lexicographic, displaces, plain
 from penstock.policies.registry import Slot, name_of
 from penstock.policies.traits import trait
 
@@ -56,6 +57,11 @@ def _line(order: object) -> list[object]:
     return inner if isinstance(order, Lexicographic) else [order, *inner]
 
 
+def _moves(order: object) -> bool:
+    """Whether an order has nothing but a key that moves with time, which cannot be nested."""
+    return isinstance(order, KeyOrder) and plain(order) and not order.static
+
+
 def _names(policies: list[object]) -> str:
     return " and ".join(repr(name_of(policy)) for policy in policies)
 
@@ -74,10 +80,17 @@ def two_tenant_picks(stack: Stack) -> str:
     return _names(found) if len(found) > 1 else ""
 
 
+def two_alike(stack: Stack) -> str:
+    """The same order twice."""
+    chain = stack.line()
+    found = [order for i, order in enumerate(chain) if type(order) in map(type, chain[:i])]
+    return _names(found[:1])
+
+
 def idle_orders(stack: Stack) -> str:
     """Orders stand behind one that leaves them nothing to decide."""
     leaves = stack.leaves()
-    found = [order for order in leaves[:-1] if not trait(order, "leaves_equals")]
+    found = [order for order in leaves[:-1] if not trait(order, "leaves_equals") or _moves(order)]
     return _names(found[:1])
 
 
@@ -203,10 +216,11 @@ REFUSALS: tuple[Rule, ...] = (
         "each decides which tenant is next, and only the first could",
         "keep one of them and order each tenant's own requests by something else behind it",
     ),
+    Rule("order", two_alike, "it is there twice, and the second one would decide nothing", "leave one out"),
     Rule(
         "order",
         idle_orders,
-        "it leaves hardly any equals, so what stands behind it would decide nothing",
+        "its keys are hardly ever equal, or move with time: what stands behind it would decide nothing",
         "let it come last in 'a > b'",
     ),
     Rule(

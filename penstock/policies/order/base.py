@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.core.policy import OrderIndex, SequenceView, Watcher
 from penstock.policies.order.index import RankedIndex, SortedIndex, TieredIndex
+from penstock.policies.registry import name_of
 
 
 class KeyOrder(Watcher):
@@ -31,7 +32,7 @@ class KeyOrder(Watcher):
         if not self.static:
             if inner is not None:
                 raise ValueError(
-                    f"{type(self).__name__} moves its keys with time and can only come last in 'a > b'"
+                    f"{name_of(self)!r} moves its keys with time and can only come last in 'a > b'"
                 )
             return RankedIndex(self.rank)
         return SortedIndex(self.key) if inner is None else TieredIndex(self.key, inner)

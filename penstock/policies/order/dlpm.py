@@ -41,6 +41,7 @@ class DeficitLongestPrefixMatch(KeyOrder):
     picks_tenant = True
     service_bound = True
     needs_prefix_cache = "'vtc'"
+    starves = "a tenant's own prompts that match nothing"
 
     def __init__(
         self,

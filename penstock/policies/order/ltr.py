@@ -22,24 +22,27 @@ class LearnedRank(KeyOrder):
     """By the predicted length that requests carry; who idles for ``patience`` steps goes before all others.
 
     Only the order of the scores matters. A sequence that has not run for ``patience`` steps is promoted,
-    until it has run for ``period`` steps; the promoted go first, among themselves by score too. Where the
-    promoted may displace, nobody idles longer than ``patience + period * ceil(n / c)`` steps while ``c``
+    until it has generated in ``period`` steps; the promoted go first, among themselves by score too. Where
+    the promoted may displace, nobody idles longer than ``patience + period * ceil(n / c)`` steps while ``c``
     sequences fit and ``n`` are promoted meanwhile; where they may not, they wait for running ones to end.
 
     A request without a score stands where the median of the last `MEMORY` scores stands, so that it is
     neither favoured nor punished. Source: Fu et al., "Efficient LLM Scheduling by Learning to Rank"
     (NeurIPS 2024), algorithm 1. Differences: equals go to whoever runs (the authors' code puts the waiting
-    first, which displaces for nothing), and displacing the running is off unless asked for.
+    first, which displaces for nothing), steps of prefill do not use the period up (the authors swap; who is
+    displaced here computes its context again, and must get beyond that), and displacing the running is off
+    unless asked for.
 
     Args:
         patience: idle steps until promotion (S), >= 1.
-        period: steps that a promoted sequence runs before it is an ordinary one again (P), >= 1.
+        period: steps that a promoted sequence generates in before it is an ordinary one again (P), >= 1.
         displace: ``yes`` lets waiting sequences preempt running ones of a worse rank.
     """
 
     static = False
     leaves_equals = False
     shortest = True
+    starves = "long answers, once newcomers too idle beyond its patience,"
 
     def __init__(self, patience: int = 200, period: int = 10, displace: str = "no") -> None:
         for name, value in (("patience", patience), ("period", period)):
@@ -53,6 +56,8 @@ class LearnedRank(KeyOrder):
         self._scores: dict[int, float] = {}
         self._last: dict[int, int] = {}
         self._owed: dict[int, int] = {}
+        self._displaced: set[int] = set()
+        """Waiting again; what was in flight then may still land."""
         self._recent: deque[float] = deque()
         self._sorted: Any = SortedList()
 
@@ -68,11 +73,21 @@ class LearnedRank(KeyOrder):
         self._scores[seq.number] = self._middle() if score is None else self._learn(score)
         self._last[seq.number] = self.steps()
 
+    def on_admit(self, seq: SequenceView, now: float) -> None:
+        """Count its steps from here on."""
+        self._displaced.discard(seq.number)
+
+    def on_preempt(self, seq: SequenceView, now: float) -> None:
+        """Count no more steps: its place among the waiting must not change under the index."""
+        self._displaced.add(seq.number)
+
     def on_tokens(self, seq: SequenceView, prefill: int, decode: int) -> None:
         """Note that it ran a step."""
         number = seq.number
+        if number in self._displaced:
+            return
         self._last[number] = self.steps()
-        owed = self._owed.get(number)
+        owed = self._owed.get(number) if decode else None
         if owed is not None:
             if owed > 1:
                 self._owed[number] = owed - 1
@@ -84,6 +99,7 @@ class LearnedRank(KeyOrder):
         self._scores.pop(seq.number, None)
         self._last.pop(seq.number, None)
         self._owed.pop(seq.number, None)
+        self._displaced.discard(seq.number)
 
     def _learn(self, score: float) -> float:
         self._recent.append(score)

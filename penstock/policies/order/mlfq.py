@@ -17,9 +17,10 @@ class FeedbackQueue(KeyOrder):
     """By level, then arrival; level k begins after ``quantum * (2**k - 1)`` generated tokens.
 
     A waiting sequence displaces one of a higher level. One that has waited ``promotion`` seconds since it
-    last ran goes first. It needs no predictions, and pays with preemptions: the baseline that the
-    learning-to-rank paper compares with. Source: Wu et al., "Fast Distributed Inference Serving for Large
-    Language Models" (2023), without its skip-join; the quantum is counted in tokens instead of seconds.
+    last ran goes first, and through the levels anew. It needs no predictions, and pays with preemptions: the
+    baseline that the learning-to-rank paper compares with. Source: Wu et al., "Fast Distributed Inference
+    Serving for Large Language Models" (2023), without its skip-join; the quantum is counted in tokens instead
+    of seconds.
 
     Args:
         quantum: generated tokens of the first level, >= 1.
@@ -37,6 +38,13 @@ class FeedbackQueue(KeyOrder):
             raise ValueError(f"the promotion must be a positive number of seconds, got {promotion!r}")
         self._quantum, self._promotion = quantum, float(promotion)
         self._since: dict[int, float] = {}
+        self._before: dict[int, int] = {}
+        """Tokens that a promoted sequence had generated when it got in: its levels begin anew."""
+
+    def on_admit(self, seq: SequenceView, now: float) -> None:
+        """Let a promoted sequence begin at level 0: else the next newcomer displaces it without progress."""
+        if now - self.since(seq) >= self._promotion:
+            self._before[seq.number] = seq.generated
 
     def on_preempt(self, seq: SequenceView, now: float) -> None:
         """Note since when it waits again."""
@@ -45,6 +53,7 @@ class FeedbackQueue(KeyOrder):
     def on_finish(self, seq: SequenceView, now: float, running: bool) -> None:
         """Forget it."""
         self._since.pop(seq.number, None)
+        self._before.pop(seq.number, None)
 
     def since(self, seq: SequenceView) -> float:
         """Return since when a waiting sequence waits."""
@@ -57,7 +66,8 @@ class FeedbackQueue(KeyOrder):
 
     def key(self, seq: SequenceView, now: float) -> tuple[int, float]:
         """Return (level, arrival)."""
-        return ((seq.generated // self._quantum + 1).bit_length() - 1, seq.arrival)
+        tokens = seq.generated - self._before.get(seq.number, 0)
+        return ((tokens // self._quantum + 1).bit_length() - 1, seq.arrival)
 
     def index(self, inner: Callable[[], OrderIndex] | None = None) -> OrderIndex:
         """Return a list by level beside one by the time of waiting."""

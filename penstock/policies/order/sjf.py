@@ -39,6 +39,7 @@ class ShortestRemaining(KeyOrder):
     """
 
     static = False
+    leaves_equals = False
     shortest = True
     churns = True
     starves = "long answers"
