@@ -38,6 +38,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 "program-fcfs",
                 "priority > program-fcfs",
                 "prefix-groups",
+                "foothold(vtc)",
+                "dlpm(20)",
             ]
         ),
         shape=st.sampled_from(
@@ -56,7 +58,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         prefix_wait=st.booleans(),
     )
     def start(self, depth, blocks, slots, order, shape, preempt, caching, retain, prefix_wait):
-        order = "fcfs" if order == "prefix-groups" and not caching else order
+        order = "fcfs" if order in ("prefix-groups", "dlpm(20)") and not caching else order
         self.depth, self.order = depth, order
         self.failing = False
         spec = make_spec(

@@ -17,7 +17,8 @@ class Foothold(KeyOrder):
     An order alone decides who is admitted *next*; when every slot is taken by long answers, next is late. The
     displaced sequence waits again and goes on from the prefix cache, which keeps most of its KV. At most one
     sequence per tenant gets in this way, and a tenant's oldest running sequence is never displaced, so that
-    displacing is never mutual and everybody with a place keeps one.
+    displacing is never mutual and everybody with a place keeps one. What the inner order would displace is
+    left alone.
 
     Args:
         inner: the order to follow; one that yields tenants in turn, such as ``vtc``, makes sense.
