@@ -100,11 +100,11 @@ def space_of(traits: Traits, given: dict[str, list[str]]) -> dict[str, list[str]
     wide = {
         "order": _orders(traits),
         "shape": ["chunked", "splitfuse", "prefill-first", *(["slo"] if traits.objectives else [])],
-        "max_num_seqs": ["16", "32", "64", "128", "256", "512"],
-        "max_num_batched_tokens": ["0", "256", "512", "1024", "2048", "4096", "8192"],
+        "max_num_seqs": ["4", "8", "16", "32", "64", "128", "256", "512"],
+        "max_num_batched_tokens": ["0", "128", "256", "512", "1024", "2048", "4096", "8192"],
         "admit": [
             "queue-bound(4096)",
-            *(f"queue-bound({bound})" for bound in (8, 32, 128, 512)),
+            *(f"queue-bound({bound})" for bound in (2, 8, 32, 128, 512)),
             *(["deadline"] if traits.objectives else []),
         ],
         "reserve": ["known", "peak", "final"],
