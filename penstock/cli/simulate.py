@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +106,12 @@ def run(args: argparse.Namespace) -> int:
 def _scenario(args: argparse.Namespace) -> Scenario:
     import msgspec
 
+    from penstock.policies.bundle import policy_cautions
+
     scenario = scenario_of(args, args.workload)
+    if not args.sweep:
+        for line in policy_cautions(scenario.schedule, scenario.cache, cost=True):
+            print(f"mind: {line}", file=sys.stderr)
     until = args.until or float("inf")
     return msgspec.structs.replace(scenario, until=until, warmup=args.warmup)
 

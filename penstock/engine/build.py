@@ -97,7 +97,9 @@ def build(config: Config, report: Report) -> Built:
         ConfigError: the settings, the model or the machine do not fit together.
     """
     from penstock.executors.inline import build_executor
+    from penstock.policies.bundle import build_policies
 
+    build_policies(config.schedule, config.cache)  # what cannot be used is refused before the model is loaded
     report(f"loading {config.model.model or 'the bundled model'}")
     executor = build_executor(config)
     return assemble(config, executor, eos_ids=_eos_ids(executor))
@@ -113,6 +115,7 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
     """
     from penstock.cost.spec import load_cost
     from penstock.engine.core import build_engine
+    from penstock.policies.bundle import policy_cautions
 
     resolved: Config = getattr(executor, "config", None) or config
     journal = _journal(config.server.record_steps)
@@ -130,6 +133,7 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
         slots=min(spec.slots, resolved.schedule.max_num_seqs),
         plan=() if memory is None else tuple(memory.text().splitlines()),
         decisions=tuple(f"{one.name} = {one.value}  ({one.why})" for one in decisions),
+        cautions=policy_cautions(resolved.schedule, resolved.cache, cost=False),
         pid=os.getpid(),
     )
     return Built(core, info)

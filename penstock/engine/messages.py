@@ -33,6 +33,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of the memory plan, ready to print."""
     decisions: tuple[str, ...] = ()
     """Lines saying how automatic settings were resolved, ready to print."""
+    cautions: tuple[str, ...] = ()
+    """Lines about policies that work together and may surprise, ready to print."""
     pid: int = 0
 
 

@@ -23,6 +23,7 @@ def banner(engine: AsyncEngine, model: str, host: str, port: int) -> str:
     parts = [
         *_section("Memory plan", engine.info.plan),
         *_section("Decisions", engine.info.decisions),
+        *_section("Mind", engine.info.cautions),
         f"Penstock {package_version()} serves '{model}' at {url}  (API description: {url}/docs)",
         "",
         "Try it:",

@@ -2,8 +2,9 @@
 
 import pytest
 
-from penstock.config.settings import CacheConfig, ScheduleConfig
+from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
 from penstock.core.errors import ConfigError
+from penstock.engine.build import assemble, build
 from penstock.policies.bundle import build_policies, policy_cautions
 from penstock.policies.order.base import KeyOrder
 from penstock.policies.order.combine import Lexicographic, displaces
@@ -288,3 +289,18 @@ def test_quick_experiment_meets_its_bars_but_for_length():
     ):
         assert figures[name] == 0
     assert figures["preemptions"] > 50
+
+
+# -- at start ------------------------------------------------------------------------------------------
+
+
+def test_cautions_reach_the_api_side():
+    config = Config(schedule=ScheduleConfig(order="sjf"))
+    info = assemble(config, FakeExecutor(make_spec())).info
+    assert any("'sjf' lets long answers wait" in line for line in info.cautions)
+
+
+def test_a_bad_stack_is_refused_before_the_model_is_looked_for():
+    config = Config(model=ModelConfig(model="/no/such/model"), schedule=ScheduleConfig(order="vtc > dlpm"))
+    with pytest.raises(ConfigError, match=r"schedule\.order: 'vtc' and 'dlpm'"):
+        build(config, print)
