@@ -253,7 +253,7 @@ class RetainPolicy(Protocol):
 
     @property
     def reason(self) -> Reason | None:
-        """On whose behalf pages are kept; sequences without such an owner leave nothing. None pins nothing."""
+        """On whose behalf pages are kept; who has no such owner leaves nothing. None: pin nothing."""
 
     def seconds(self, seq: SequenceView, view: EngineView) -> float:
         """Return how long nobody may evict the sequence's KV; 0 leaves it to the prefix cache.

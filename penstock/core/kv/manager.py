@@ -47,8 +47,6 @@ class KVManager:
         self._under_way: dict[_PageKey, int] = {}
         """The next page of each running sequence whose tokens are all known, and who computes it."""
         self._announced: dict[int, _PageKey] = {}
-        self._memo: tuple[int, int, int, list[PrefixNode]] = (-1, 0, 0, [])
-        """The newest probe: sequence, its target, version of the index, path."""
         self.query_tokens = 0
         """Prompt tokens looked up in the prefix index, at admissions that succeeded."""
         self.hit_tokens = 0
@@ -71,19 +69,25 @@ class KVManager:
         """The isolation domain of a sequence's cached prefixes."""
         return (self._fingerprint, seq.spec.cache_namespace, seq.spec.adapter)
 
-    def probe(self, seq: Sequence) -> list[PrefixNode]:
-        """Return the cached path that ``seq`` could start from; changes nothing.
+    def _deepest(self, seq: Sequence) -> PrefixNode | None:
+        """Return the last page of the cached path that a sequence without blocks could start from.
 
         At least one token is always left to compute, since its logits are needed. A request for prompt
         log-probabilities needs the logits of every prompt token, and so takes nothing from the cache.
+        Cheap to ask again: the sequence's cursor remembers the last answer.
         """
         if not self._caching or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
-            return []
-        number, target, version, path = self._memo
-        if number != seq.number or target != seq.target or version != self.index.version:
-            path = self.index.match(self.namespace(seq), seq.tokens, seq.target - 1)
-            self._memo = (seq.number, seq.target, self.index.version, path)
-        return path
+            return None
+        seq.cursor = self.index.deepest(seq.cursor, self.namespace(seq), seq.tokens, seq.target - 1)
+        return seq.cursor
+
+    def probe(self, seq: Sequence) -> list[PrefixNode]:
+        """Return the cached path that a sequence without blocks could start from."""
+        node, path = self._deepest(seq), []
+        while node is not None and node.depth:
+            path.append(node)
+            node = node.parent
+        return path[::-1]
 
     def next_page_under_way(self, seq: Sequence) -> bool:
         """Whether a running sequence is computing the first page that a waiting one does not find cached.
@@ -92,24 +96,19 @@ class KVManager:
         """
         if not self._under_way or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
             return False
-        path = self.probe(seq)
-        start = len(path) * self.page
+        last = self._deepest(seq)
+        start = last.depth * self.page if last is not None else 0
         if start + self.page > seq.target - 1:
             return False
-        parent = path[-1] if path else self.namespace(seq)
+        parent = last if last is not None else self.namespace(seq)
         return (parent, tuple(seq.tokens[start : start + self.page])) in self._under_way
 
     def cached_tokens(self, seq: Sequence) -> int:
-        """Return how many tokens `probe` would find for a sequence without blocks.
-
-        Cheap to ask again: the sequence's cursor remembers the last answer.
-        """
-        if not self._caching or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
-            return 0
+        """Return how many of its tokens a sequence found in the cache, or would find if it were admitted."""
         if seq.blocks:
-            return len(self.probe(seq)) * self.page
-        seq.cursor = self.index.deepest(seq.cursor, self.namespace(seq), seq.tokens, seq.target - 1)
-        return seq.cursor.depth * self.page if seq.cursor is not None else 0
+            return seq.cached_tokens
+        last = self._deepest(seq)
+        return last.depth * self.page if last is not None else 0
 
     def acquire(self, seq: Sequence, demand: int = 0) -> bool:
         """Give an admitted sequence its cached prefix and blocks for all its known tokens, or nothing.
@@ -121,13 +120,16 @@ class KVManager:
         Returns:
             False, with nothing changed, if the blocks are not to be had.
         """
-        path = self.probe(seq)
-        pool = self.pool
-        known = self.pages(seq.target)
-        need = known - len(path)
-        idle = sum(1 for node in path if pool.refs[node.block] == 0)
-        if self.available - idle < max(known, demand) - len(path):
+        last = self._deepest(seq)
+        found = last.depth if last is not None else 0
+        pool, known = self.pool, self.pages(seq.target)
+        short = max(known, demand) - found - self.available
+        if short > 0:
             return False
+        path = self.probe(seq)
+        if short + sum(1 for node in path if pool.refs[node.block] == 0) > 0:
+            return False
+        need = known - found
         self.index.lease(path)
         seq.blocks = [node.block for node in path]
         self._extend(seq, need)

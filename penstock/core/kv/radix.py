@@ -54,8 +54,6 @@ class RadixIndex:
         self._by_block: dict[int, PrefixNode] = {}
         self._idle: list[tuple[object, int, int, PrefixNode]] = []
         self._pushes = 0
-        self.version = 0
-        """Changes whenever what `match` would return may change."""
         self.now = 0.0
         """Engine-clock seconds; set by the KV manager each step."""
 
@@ -124,7 +122,6 @@ class RadixIndex:
         node = PrefixNode(parent.namespace, parent, key, block)
         node.last_used = self.now
         parent.children[key] = node
-        self.version += 1
         self._by_block[block] = node
         self._pool.keep(block)
         return node
@@ -161,7 +158,6 @@ class RadixIndex:
 
     def _remove(self, node: PrefixNode) -> None:
         node.stamp += 1
-        self.version += 1
         parent = node.parent
         assert parent is not None
         del parent.children[node.key]
