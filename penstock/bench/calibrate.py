@@ -14,6 +14,7 @@ from penstock.core.errors import ConfigError
 from penstock.core.plan import PlanShape
 from penstock.cost.fitted import FittedCost, fit, mape
 from penstock.cost.host import HostTimes, fit_host
+from penstock.cost.scatter import Scatter
 from penstock.engine.journal import Entry, Landed, Planned
 
 
@@ -35,6 +36,8 @@ class Calibration(NamedTuple):
 
     cost: FittedCost
     host: HostTimes
+    scatter: Scatter
+    """How far recorded steps lie from the model."""
     steps: int
     held_out: int
     held_out_mape: float
@@ -95,7 +98,8 @@ def calibrate(steps: Sequence[Sample], held_out: float = 0.2) -> Calibration:
     host = fit_host(
         [(s.shape.sequences, s.planning) for s in steps], [(s.outputs, s.landing) for s in busy if s.outputs]
     )
-    return Calibration(model, host, len(steps), len(test), error)
+    scatter = Scatter([s.shape for s in steps], [s.seconds / model.step(s.shape) for s in steps])
+    return Calibration(model, host, scatter, len(steps), len(test), error)
 
 
 def save(calibration: Calibration, path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from penstock.config.settings import CacheConfig, ScheduleConfig
 from penstock.core.executor import ExecutorSpec
 from penstock.core.policy import StepCost
@@ -14,10 +16,11 @@ from penstock.sim.build import replica_maker
 from penstock.sim.simulation import Simulation
 from penstock.workload.driver import Driver
 from penstock.workload.metrics.collector import Collector
+from penstock.workload.metrics.percentiles import summarise
+from penstock.workload.metrics.summary import latencies
 
-FIGURES = tuple(
-    f"{kind}_{metric}_ms" for metric in ("ttft", "tpot", "e2el") for kind in ("mean", "median", "p90", "p99")
-)
+METRICS = ("ttft", "tpot", "e2el")
+FIGURES = tuple(f"{kind}_{metric}_ms" for metric in METRICS for kind in ("mean", "median", "p90", "p99"))
 
 
 class Compared(NamedTuple):
@@ -59,7 +62,25 @@ def simulate(
     return collector
 
 
-def compare(measured: Collector, simulated: Collector, figures: Sequence[str] = FIGURES) -> list[Compared]:
+def compare(measured: Collector, simulated: Collector) -> list[Compared]:
     """Set the figures of two runs side by side."""
-    real, virtual = measured.summary(), simulated.summary()
-    return [Compared(name, float(real[name]), float(virtual[name])) for name in figures]
+    return compare_pooled([(measured, simulated)])
+
+
+def compare_pooled(runs: Sequence[tuple[Collector, Collector]]) -> list[Compared]:
+    """Set the figures of several runs, their requests pooled, beside those of their simulations."""
+    real, virtual = (_pooled([pair[side] for pair in runs]) for side in (0, 1))
+    return [Compared(name, real[name], virtual[name]) for name in FIGURES]
+
+
+def _pooled(collectors: Sequence[Collector]) -> dict[str, float]:
+    samples: dict[str, list[float]] = {}
+    for collector in collectors:
+        served = collector.columns["ok"] > 0
+        for metric, seconds in latencies(collector.columns, served).items():
+            samples.setdefault(metric, []).extend(seconds[np.isfinite(seconds)].tolist())
+    return {
+        key: float(value)
+        for metric in METRICS
+        for key, value in summarise(metric, np.asarray(samples[metric]), (50.0, 90.0, 99.0)).items()
+    }

@@ -1,9 +1,10 @@
 """The simulator against this machine: recorded real runs of the bundled model and their simulations.
 
-A probe is recorded before and after each of three real runs, since the speed of a shared machine drifts; the
-cost model is fitted to the probes alone. Each run's arrivals are then simulated under its own policies.
+The speed of a shared machine drifts within a minute, so three policies take turns in short slices, each round
+with a probe, and what is compared is pooled over the rounds. The cost model is fitted to the probes alone,
+and steps scatter around it as the probes' did. Every slice's arrivals are simulated under its own policies.
 Its journal is also replayed: fed the recorded times, the scheduler must take every decision again.
-About three minutes on two idle cores; half a minute when quick.
+About four minutes on two idle cores; half a minute when quick.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 
 from penstock.bench.calibrate import calibrate, samples
-from penstock.bench.fidelity import compare, simulate
+from penstock.bench.fidelity import compare_pooled, simulate
 from penstock.bench.paced import PacedRun
 from penstock.bench.probe import Probe
 from penstock.config.settings import CacheConfig, Config, ScheduleConfig
@@ -34,6 +35,7 @@ VARIANTS = {
     "whole": {"shape": "prefill-first", "max_num_batched_tokens": 2048},
 }
 """Policies told apart by mean TTFT and by mean TPOT."""
+ROUNDS = 5
 LOAD = 0.6
 """Share of the engine's measured capacity that arrivals ask for."""
 
@@ -104,33 +106,40 @@ def _capacity(bench: _Bench, seed: int) -> float:
     ],
 )
 def fidelity_cpu(seed: int, quick: bool) -> dict[str, float]:
-    """Probe, run, probe, run...; fit to the probes, simulate the runs, replay their journals."""
+    """Take turns, fit to the probes, simulate the slices, replay their journals."""
     bench = _Bench()
-    seconds, probing = (6.0, 6.0) if quick else (30.0, 15.0)
+    rounds, seconds, probing = (2, 4.0, 4.0) if quick else (ROUNDS, 12.0, 14.0)
     rate = LOAD * _capacity(bench, seed)
-    probes, runs = [], {}
     longest = bench.spec.max_model_len
-    for number, (name, changes) in enumerate(VARIANTS.items()):
-        probes.append(bench.run(Probe(probing, longest, 64, seed * 10 + number), **changes))
-        runs[name] = bench.run(OpenLoop(_requests(seconds, rate, longest, seed)), **changes)
-    probes.append(bench.run(Probe(probing, longest, 64, seed * 10 + 9)))
+    probes: list[_Real] = []
+    slices: dict[str, list[tuple[int, _Real]]] = {name: [] for name in VARIANTS}
+    for turn in range(rounds):
+        number = seed * 100 + turn
+        probes.append(bench.run(Probe(probing, longest, 64, number)))
+        for name, changes in VARIANTS.items():
+            driver = OpenLoop(_requests(seconds, rate, longest, number))
+            slices[name].append((number, bench.run(driver, **changes)))
     fitted = calibrate([s for probe in probes for s in samples(read_journal(probe.journal))])
     figures = {"step_mape": fitted.held_out_mape, "rate": rate, "replay_differences": 0.0}
     means: dict[str, dict[str, tuple[float, float]]] = {}
     worst: dict[str, float] = {}
-    for name, real in runs.items():
-        driver = OpenLoop(_requests(seconds, rate, longest, seed))
-        virtual = simulate(driver, bench.spec, real.schedule, bench.cache, fitted.cost, fitted.host)
-        for row in compare(real.collector, virtual):
+    for name, runs in slices.items():
+        pairs = []
+        for number, real in runs:
+            driver = OpenLoop(_requests(seconds, rate, longest, number))
+            cost = fitted.scatter.drawn(fitted.cost, number)
+            virtual = simulate(driver, bench.spec, real.schedule, bench.cache, cost, fitted.host)
+            pairs.append((real.collector, virtual))
+            again = replay(read_journal(real.journal))
+            figures["replay_differences"] += again.difference is not None
+            figures["steps_replayed"] = figures.get("steps_replayed", 0.0) + again.steps
+        for row in compare_pooled(pairs):
             figures[f"{name}_{row.figure}"] = row.measured
             figures[f"{name}_{row.figure}_simulated"] = row.simulated
             kind, metric, _ = row.figure.split("_")
             worst[f"{kind}_{metric}"] = max(worst.get(f"{kind}_{metric}", 0.0), abs(row.error))
             if kind == "mean":
                 means.setdefault(metric, {})[name] = (row.measured, row.simulated)
-        again = replay(read_journal(real.journal))
-        figures["replay_differences"] += again.difference is not None
-        figures[f"{name}_steps_replayed"] = float(again.steps)
     for metric in ("ttft", "tpot", "e2el"):
         figures[f"mean_{metric}_error"] = worst[f"mean_{metric}"]
     figures["p99_error"] = max(worst[f"p99_{metric}"] for metric in ("ttft", "tpot", "e2el"))

@@ -10,8 +10,10 @@ from penstock.bench.paced import PacedRun
 from penstock.bench.probe import Probe
 from penstock.config.settings import CacheConfig, ScheduleConfig
 from penstock.core.errors import ConfigError
+from penstock.core.plan import PlanShape
 from penstock.cost.fitted import load_fit
 from penstock.cost.host import HostTimes, fit_host
+from penstock.cost.scatter import Scatter
 from penstock.engine.core import build_engine
 from penstock.engine.journal import read_journal
 from penstock.sim.replay import replay
@@ -91,3 +93,19 @@ def test_host_times_are_lines_that_never_go_below_zero():
     falling = fit_host([(1, 5e-5), (2, 4e-5)], [])
     assert falling.plan_sequence == 0 and falling.plan > 0 and falling.land == 0
     assert HostTimes().ready(1.0, 9) == 1.0
+
+
+def test_scatter_is_what_was_recorded_and_follows_its_seed():
+    small, large = (PlanShape(n, 1, 0, n, 0, 0, 1) for n in (4, 400))
+    scatter = Scatter([small] * 50 + [large] * 50, [0.5, 1.5] * 25 + [2.0] * 50)
+
+    class One:
+        def step(self, shape):
+            return 1.0
+
+    first, again = scatter.drawn(One(), 3), scatter.drawn(One(), 3)
+    drawn = [first.step(small) for _ in range(500)]
+    assert set(drawn) == {0.5, 1.5} and sum(drawn) / 500 == pytest.approx(1.0, abs=0.1)
+    assert drawn == [again.step(small) for _ in range(500)]
+    assert first.step(large) == 2.0
+    assert Scatter([], []).drawn(One(), 0).step(large) == 1.0
