@@ -26,6 +26,8 @@ from penstock.kernels.ops import TorchOps, activation, combine_experts, rotate_h
 
 TILE = 16
 """Rows per call. With 8, MKL's place in a tile shows in the last bit; with 16 it does not."""
+_ALIGN = 16
+"""Inputs are padded with zeros to a multiple: on some CPUs a row's alignment shows in the last bit."""
 _RUN = 16384
 """Elements per elementwise call: a multiple of all vector widths, and below torch's threshold for threads."""
 
@@ -49,6 +51,12 @@ def by_runs(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return (torch.cat(runs) if runs else flat)[: flat.numel()].view(x.shape)
 
 
+def _aligned(x_NI: Tensor, weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+    """Pad the inputs of a product so that every row is aligned alike; real models' sizes are already."""
+    short = -weight_OI.shape[1] % _ALIGN
+    return (F.pad(x_NI, (0, short)), F.pad(weight_OI, (0, short))) if short else (x_NI, weight_OI)
+
+
 class InvariantOps:
     """See the module's text. Slower than `TorchOps` by the padding and the number of calls."""
 
@@ -66,6 +74,7 @@ class InvariantOps:
         generator = torch.Generator(device=weight_OI.device).manual_seed(0)
         shape = (TILE, weight_OI.shape[1])
         x_NI = torch.empty(shape, dtype=weight_OI.dtype, device=weight_OI.device).normal_(generator=generator)
+        x_NI, weight_OI = _aligned(x_NI, weight_OI)
         want_NO = F.linear(x_NI, weight_OI)
         if not all(torch.equal(F.linear(x_NI.roll(s, 0), weight_OI), want_NO.roll(s, 0)) for s in (1, 5, 11)):
             raise ConfigError(
@@ -75,6 +84,7 @@ class InvariantOps:
 
     def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
         """See `Ops.linear`."""
+        x_NI, weight_OI = _aligned(x_NI, weight_OI)
         return by_tiles(lambda tile: F.linear(tile, weight_OI, bias_O), x_NI)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:

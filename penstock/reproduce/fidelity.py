@@ -1,10 +1,11 @@
 """The simulator against this machine: recorded real runs of the bundled model and their simulations.
 
 The speed of a shared machine drifts within a minute, so three policies take turns in short slices, each round
-with a probe, and what is compared is pooled over the rounds. The cost model is fitted to the probes alone,
-and steps scatter around it as the probes' did. Every slice's arrivals are simulated under its own policies.
-Its journal is also replayed: fed the recorded times, the scheduler must take every decision again.
-About four minutes on two idle cores; half a minute when quick.
+with a probe under one of them, and what is compared is pooled over the rounds. The cost model is fitted to
+the probes alone, and steps scatter around it as the probes' did. Every slice's arrivals are simulated under
+its own policies. Its journal is also replayed: fed the recorded times, the scheduler must take every decision
+again.
+About six minutes on two idle cores; half a minute when quick.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ VARIANTS = {
     "whole": {"shape": "prefill-first", "max_num_batched_tokens": 2048},
 }
 """Policies told apart by mean TTFT and by mean TPOT."""
-ROUNDS = 5
+ROUNDS = 6
 LOAD = 0.6
 """Share of the engine's measured capacity that arrivals ask for."""
 
@@ -108,14 +109,15 @@ def _capacity(bench: _Bench, seed: int) -> float:
 def fidelity_cpu(seed: int, quick: bool) -> dict[str, float]:
     """Take turns, fit to the probes, simulate the slices, replay their journals."""
     bench = _Bench()
-    rounds, seconds, probing = (2, 4.0, 4.0) if quick else (ROUNDS, 12.0, 14.0)
+    rounds, seconds, probing = (3, 3.0, 3.0) if quick else (ROUNDS, 10.0, 14.0)
     rate = LOAD * _capacity(bench, seed)
     longest = bench.spec.max_model_len
     probes: list[_Real] = []
     slices: dict[str, list[tuple[int, _Real]]] = {name: [] for name in VARIANTS}
     for turn in range(rounds):
         number = seed * 100 + turn
-        probes.append(bench.run(Probe(probing, longest, 64, number)))
+        own = list(VARIANTS.values())[turn % len(VARIANTS)]
+        probes.append(bench.run(Probe(probing, longest, 64, number), **own))
         for name, changes in VARIANTS.items():
             driver = OpenLoop(_requests(seconds, rate, longest, number))
             slices[name].append((number, bench.run(driver, **changes)))
