@@ -131,7 +131,7 @@ class KVResource:
     def __init__(self, kv: KVManager) -> None:
         self._kv = kv
         self.demand: Callable[[Sequence], int] = lambda seq: 0
-        """Blocks that must be obtainable for a sequence; set by the planner."""
+        """Blocks that must be obtainable for a sequence; set when the policies are shown the engine."""
 
     def try_acquire(self, seq: Sequence) -> bool:
         """Take the cached prefix and blocks for the rest; False if they are not to be had."""
