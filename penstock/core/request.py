@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -68,6 +70,19 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tool that is expected to run between this turn and the next."""
 
 
+class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A language that the answer must belong to; one form for every spelling that clients use."""
+
+    kind: Literal["json_object", "json_schema", "regex", "choice", "grammar", "structural_tag"]
+    text: str = ""
+    """By kind: nothing, a JSON schema, a regular expression, a JSON list of strings, EBNF, a structural tag
+    as JSON."""
+    strict: bool = True
+    """For a schema: objects hold the named properties only, unless the schema says otherwise."""
+    after: str = ""
+    """The grammar binds what follows this text (the end of reasoning) only; empty binds it all."""
+
+
 class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sequence to generate, as it crosses from the API side to the engine. The engine trusts it."""
 
@@ -97,7 +112,8 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     group_tokens: int = 0
     """Leading prompt tokens that the members of the group share."""
     adapter: str | None = None
-    grammar: str | None = None
+    grammar: GrammarSpec | None = None
+    """What the answer must look like."""
     cache_namespace: str = ""
     """Requests share cached prefixes only within one namespace."""
     trace: str | None = None

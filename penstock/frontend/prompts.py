@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.request import SLO, Turn
+from penstock.core.request import SLO, GrammarSpec, Turn
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +48,6 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     group_tokens: int = 0
     adapter: str | None = None
-    grammar: str | None = None
+    grammar: GrammarSpec | None = None
     cache_namespace: str = ""
     trace: str | None = None
