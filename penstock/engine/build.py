@@ -14,6 +14,7 @@ from penstock.core.errors import ConfigError
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.request import RequestSpec
 from penstock.engine.messages import EngineInfo
+from penstock.engine.observation import Observation
 
 if TYPE_CHECKING:
     from penstock.engine.journal import Sink
@@ -43,6 +44,10 @@ class Core(Protocol):
 
     def stats(self) -> EngineStats:
         """Return a snapshot."""
+        ...
+
+    def observe(self, since: int = ..., most: int = ...) -> Observation | None:
+        """Return what there is to see; None if nothing is noted."""
         ...
 
     def reset_prefix_cache(self) -> bool:
@@ -120,7 +125,7 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
     resolved: Config = getattr(executor, "config", None) or config
     journal = _journal(config.server.record_steps)
     cost = load_cost(config.model.cost) if config.model.cost else None
-    core = build_engine(executor, resolved.schedule, resolved.cache, journal=journal, cost=cost)
+    core = build_engine(executor, resolved.schedule, resolved.cache, journal=journal, cost=cost, record=True)
     spec = executor.spec()
     memory = getattr(executor, "memory", None)
     decisions = getattr(executor, "decisions", ())

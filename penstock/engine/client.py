@@ -37,6 +37,7 @@ from penstock.engine.messages import (
     Submit,
     error_of,
 )
+from penstock.engine.observation import Observation
 from penstock.engine.process import ProcessHost
 from penstock.engine.supervisor import RestartPolicy, Supervisor
 
@@ -63,6 +64,10 @@ class EngineClient(Protocol):
 
     async def stats(self) -> EngineStats:
         """Return a snapshot. Raises Overloaded (restarting) or EngineDead."""
+        ...
+
+    async def observe(self, since: int = ..., most: int = ...) -> Observation | None:
+        """Return what there is to see of the engine; None if it notes nothing. Raises as `stats` does."""
         ...
 
     async def reset_prefix_cache(self) -> bool:
@@ -192,6 +197,10 @@ class BoundaryClient:
         assert reply.stats is not None
         return reply.stats
 
+    async def observe(self, since: int = -1, most: int = 0) -> Observation | None:
+        """Return what there is to see, with up to `most` steps after ticket `since`."""
+        return (await self._call("observe", since, most)).observation
+
     async def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False if some were in use."""
         return (await self._call("reset_prefix_cache")).done
@@ -208,10 +217,10 @@ class BoundaryClient:
         await self._supervisor.close(self._options.stop_grace)
         self._end_all(FinishReason.ABORT, "shutdown")
 
-    async def _call(self, name: Any) -> Reply:
+    async def _call(self, name: Any, since: int = -1, most: int = 0) -> Reply:
         self._check_ready()
         number = next(self._numbers)
-        reply: Reply = await self._ask(number, Call(number, name))
+        reply: Reply = await self._ask(number, Call(number, name, since, most))
         return reply
 
     async def _ask(self, number: int, message: Submit | Call) -> Any:

@@ -18,6 +18,8 @@ from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
 from penstock.core.state import SchedulerState
 from penstock.engine.journal import JournalledScheduler, Sink
+from penstock.engine.observation import Observation
+from penstock.engine.steps import StepRecorder
 from penstock.policies.bundle import build_policies
 
 log = logging.getLogger(__name__)
@@ -39,12 +41,21 @@ class EngineCore:
         executor: the body.
         clock: source of time for both.
         depth: steps kept in flight besides the one collected.
+        recorder: notes every step, for those who watch; None notes nothing.
     """
 
-    def __init__(self, scheduler: Scheduler, executor: Executor, clock: Clock, depth: int = 0) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        clock: Clock,
+        depth: int = 0,
+        recorder: StepRecorder | None = None,
+    ) -> None:
         self.scheduler = scheduler
         self.executor = executor
         self.clock = clock
+        self.recorder = recorder
         self._depth = depth
         self._in_flight: deque[StepPlan] = deque()
         self._draining = False
@@ -85,6 +96,8 @@ class EngineCore:
             plan = self.scheduler.plan(self.clock.now())
             if plan is None:
                 break
+            if self.recorder is not None:
+                self.recorder.planned(plan)
             try:
                 self.executor.submit(plan)
             except StepFault as fault:
@@ -111,6 +124,8 @@ class EngineCore:
             self._fail(plan, fault)
             return
         self.scheduler.land(result, self.clock.now())
+        if self.recorder is not None:
+            self.recorder.landed(plan, result.seconds)
 
     def _settle(self) -> None:
         while self._in_flight:
@@ -125,10 +140,16 @@ class EngineCore:
     def _fail(self, plan: StepPlan, fault: StepFault) -> None:
         log.warning("step %d of %d sequences failed: %s", plan.ticket, len(plan.items), fault)
         self.scheduler.abandon(plan.ticket, str(fault), self.clock.now())
+        if self.recorder is not None:
+            self.recorder.failed()
 
     def stats(self) -> EngineStats:
         """Return the figures of this moment, in O(1)."""
         return self.scheduler.stats()
+
+    def observe(self, since: int = -1, most: int = 0) -> Observation | None:
+        """Return what there is to see, with up to `most` steps after `since`; None if nothing is noted."""
+        return None if self.recorder is None else self.recorder.observe(since, most)
 
     def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False while any is in use."""
@@ -156,6 +177,7 @@ def build_engine(
     sink: EventSink | None = None,
     cost: StepCost | None = None,
     journal: Sink | None = None,
+    record: bool = False,
 ) -> EngineCore:
     """Put an engine together around an executor.
 
@@ -168,6 +190,7 @@ def build_engine(
         sink: receiver of state transitions.
         cost: step times, for policies that ask.
         journal: receives a line for everything asked and decided; see `penstock.engine.journal`.
+        record: whether steps are noted for those who watch; see `penstock.engine.steps`.
 
     Raises:
         ConfigError: a policy string cannot be read or used.
@@ -186,4 +209,6 @@ def build_engine(
     )
     scheduler = Scheduler(state) if journal is None else JournalledScheduler(state, schedule, cache, journal)
     depth = spec.pipeline_depth if schedule.pipeline_depth < 0 else schedule.pipeline_depth
-    return EngineCore(scheduler, executor, clock or MonotonicClock(), depth)
+    clock = clock or MonotonicClock()
+    recorder = StepRecorder(state, clock) if record else None
+    return EngineCore(scheduler, executor, clock, depth, recorder)

@@ -148,6 +148,8 @@ class EngineLoop:
         match call.name:
             case "stats":
                 return Reply(call.seq, stats=self._core.stats())
+            case "observe":
+                return Reply(call.seq, observation=self._core.observe(call.since, call.most))
             case "reset_prefix_cache":
                 return Reply(call.seq, done=self._core.reset_prefix_cache())
             case "drain":

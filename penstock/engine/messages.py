@@ -10,6 +10,7 @@ from penstock.config.settings import Config
 from penstock.core.errors import ConfigError, InvalidRequest, Overloaded, PenstockError
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.request import RequestSpec
+from penstock.engine.observation import Observation
 
 
 class EngineDead(PenstockError):
@@ -82,7 +83,11 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     """Ask for something; answered by `Reply`."""
 
     seq: int
-    name: Literal["stats", "reset_prefix_cache", "drain"]
+    name: Literal["stats", "observe", "reset_prefix_cache", "drain"]
+    since: int = -1
+    """For observe: the ticket after which steps are told..."""
+    most: int = 0
+    """...and how many at most."""
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
@@ -134,6 +139,7 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
 
     seq: int
     stats: EngineStats | None = None
+    observation: Observation | None = None
     done: bool = False
 
 

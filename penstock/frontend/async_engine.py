@@ -16,6 +16,7 @@ from penstock.core.errors import Overloaded
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.engine.client import BoundaryClient, ClientOptions, EngineClient, InprocClient, ProcessClient
 from penstock.engine.messages import EngineInfo, Health
+from penstock.engine.observation import Observation
 from penstock.frontend.assembly import Assembly
 from penstock.frontend.intake import NO_OPTIONS, Intake, Prepared
 from penstock.frontend.model import limits_of, load_tokenizer
@@ -217,6 +218,18 @@ class AsyncEngine:
     async def stats(self) -> EngineStats:
         """Ask the engine for a snapshot. Raises EngineDead or Overloaded when it cannot answer."""
         return await self._client.stats()
+
+    async def observe(self, since: int = -1, most: int = 0) -> Observation | None:
+        """Return what there is to see of the engine: figures, tenants, its newest steps.
+
+        Args:
+            since: ticket; only later steps are told.
+            most: steps told at most, the newest.
+
+        Raises:
+            EngineDead, Overloaded: it cannot answer.
+        """
+        return await self._client.observe(since, most)
 
     async def reset_prefix_cache(self) -> bool:
         """Drop all cached prefixes; False if blocks were in use."""
