@@ -13,15 +13,18 @@ from penstock.server.asks import chat_ask, completion_asks
 from penstock.server.body import reads
 from penstock.server.chat_writer import ChatWriter
 from penstock.server.completion_writer import CompletionWriter
+from penstock.server.described import ADMITTED, answers
 from penstock.server.feed import Feed
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.schemas.completion import CompletionRequest
+from penstock.server.schemas.replies import ChatChunk, ChatCompletion, Completion
 from penstock.server.schemas.sampling import GenerationBody
 
 router = APIRouter(tags=["generation"])
 
 
 @router.post("/v1/chat/completions", summary="Answer a conversation", response_model=None)
+@answers(ChatCompletion, events=(ChatChunk,), errors=ADMITTED)
 async def chat_completions(
     request: Request, body: Annotated[ChatRequest, Depends(reads(ChatRequest))]
 ) -> Response:
@@ -34,6 +37,7 @@ async def chat_completions(
 
 
 @router.post("/v1/completions", summary="Go on with a text", response_model=None)
+@answers(Completion, events=(Completion,), errors=ADMITTED)
 async def completions(
     request: Request, body: Annotated[CompletionRequest, Depends(reads(CompletionRequest))]
 ) -> Response:

@@ -8,37 +8,39 @@ from starlette.responses import Response
 from penstock.core.errors import PenstockError
 from penstock.core.output import EngineStats
 from penstock.server import service
-from penstock.server.routes.models import reply
+from penstock.server.described import answers
+from penstock.server.routes.models import health_of, reply
+from penstock.server.schemas.facts import Alive, HealthReply, LoadReply, Version
 from penstock.server.service import Service, package_version
 
 router = APIRouter(tags=["operations"])
 
 
 def _state(to: Service, healthy: frozenset[str]) -> Response:
-    health = to.engine.health()
-    body = {"status": health.state, "restarts": health.restarts, "model": to.model}
-    if health.cause:
-        body["cause"] = health.cause
-    fine = health.state in healthy
-    answer = reply(body, 200 if fine else 503)
-    if not fine and health.state not in ("dead", "closed"):
+    health = health_of(to)
+    fine = health.status in healthy
+    answer = reply(health, 200 if fine else 503)
+    if not fine and health.status not in ("dead", "closed"):
         answer.headers["Retry-After"] = "1"
     return answer
 
 
 @router.get("/live", summary="Is the process alive", response_model=None)
+@answers(Alive)
 async def live() -> Response:
     """Return 200 as long as the server answers at all."""
-    return reply({"status": "alive"})
+    return reply(Alive())
 
 
 @router.get("/health", summary="Does the engine work", response_model=None)
+@answers(HealthReply, also={503: HealthReply})
 async def health(request: Request) -> Response:
     """Return 200 while the engine runs (also while it drains), 503 with the cause otherwise."""
     return _state(service.of(request), frozenset({"ready", "draining"}))
 
 
 @router.get("/ready", summary="Should traffic be sent here", response_model=None)
+@answers(HealthReply, also={503: HealthReply})
 async def ready(request: Request) -> Response:
     """Return 200 while new requests are admitted, 503 while starting, draining, restarting or dead."""
     return _state(service.of(request), frozenset({"ready"}))
@@ -58,6 +60,7 @@ async def _stats(to: Service) -> EngineStats | None:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_model=None)
+@answers(str, media="text/plain")
 async def metrics(request: Request) -> Response:
     """Return the exposition text."""
     to = service.of(request)
@@ -65,20 +68,26 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/version", summary="Version", response_model=None)
+@answers(Version)
 async def version() -> Response:
     """Return the version of the server."""
-    return reply({"version": package_version()})
+    return reply(Version(package_version()))
 
 
 @router.get("/load", summary="Load of this server", response_model=None)
+@answers(LoadReply)
 async def load(request: Request) -> Response:
     """Return how busy the server is, cheap enough for a router to ask often."""
     to = service.of(request)
     stats = await _stats(to)
-    body: dict[str, float] = {"server_load": to.engine.live()}
-    if stats is not None:
-        free = stats.blocks_free + stats.blocks_reclaimable
-        body["running"] = stats.running
-        body["waiting"] = stats.waiting
-        body["kv_cache_usage"] = 1 - free / stats.blocks_total if stats.blocks_total else 0.0
-    return reply(body)
+    if stats is None:
+        return reply(LoadReply(server_load=to.engine.live()))
+    free = stats.blocks_free + stats.blocks_reclaimable
+    return reply(
+        LoadReply(
+            server_load=to.engine.live(),
+            running=stats.running,
+            waiting=stats.waiting,
+            kv_cache_usage=1 - free / stats.blocks_total if stats.blocks_total else 0.0,
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from msgspec import UNSET
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -12,7 +13,9 @@ from penstock.core.errors import InvalidRequest
 from penstock.server import service
 from penstock.server.asks import chat_prompt
 from penstock.server.body import reads
+from penstock.server.described import answers
 from penstock.server.routes.models import reply
+from penstock.server.schemas.facts import DetokenizeReply, TokenizeReply
 from penstock.server.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeRequest, TokenizeText
 from penstock.server.service import Service
 
@@ -20,6 +23,7 @@ router = APIRouter(tags=["tokens"])
 
 
 @router.post("/tokenize", summary="Text or messages to token ids", response_model=None)
+@answers(TokenizeReply, errors=(404,))
 async def tokenize(
     request: Request, body: Annotated[TokenizeRequest, Depends(reads(TokenizeRequest))]
 ) -> Response:
@@ -28,14 +32,14 @@ async def tokenize(
     to.check_model(body.model)
     # A long text takes a while, and the tokenizer releases the interpreter lock.
     ids = await run_in_threadpool(_encode, to, body)
-    answer: dict[str, object] = {
-        "tokens": ids,
-        "count": len(ids),
-        "max_model_len": to.engine.info.max_model_len,
-    }
-    if body.return_token_strs:
-        answer["token_strs"] = [to.engine.tokenizer.token_text(token_id) for token_id in ids]
-    return reply(answer)
+    texts = (
+        [to.engine.tokenizer.token_text(token_id) for token_id in ids] if body.return_token_strs else UNSET
+    )
+    return reply(
+        TokenizeReply(
+            tokens=list(ids), count=len(ids), max_model_len=to.engine.info.max_model_len, token_strs=texts
+        )
+    )
 
 
 def _encode(to: Service, body: TokenizeText | TokenizeChat) -> tuple[int, ...]:
@@ -48,6 +52,7 @@ def _encode(to: Service, body: TokenizeText | TokenizeChat) -> tuple[int, ...]:
 
 
 @router.post("/detokenize", summary="Token ids to text", response_model=None)
+@answers(DetokenizeReply, errors=(404,))
 async def detokenize(
     request: Request, body: Annotated[DetokenizeRequest, Depends(reads(DetokenizeRequest))]
 ) -> Response:
@@ -61,4 +66,4 @@ async def detokenize(
                 f"tokens[{index}]", f"must be below the vocabulary size {size}, got {token_id}"
             )
     text = await run_in_threadpool(to.engine.tokenizer.decode, body.tokens, skip_special_tokens=False)
-    return reply({"prompt": text})
+    return reply(DetokenizeReply(text))
