@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from penstock.frontend.outputs import Usage
 from penstock.server.connection import DONE, ClientGone, EventStream, event, while_connected
-from penstock.server.errors import from_exception, is_expected
+from penstock.server.errors import APIError, from_exception, is_expected
 from penstock.server.feed import Batch, Feed
 from penstock.server.service import Service
 from penstock.server.writing import Writer
@@ -29,10 +31,59 @@ def answer_id(service: Service, request: Request, prefix: str, given: str | None
     return unique
 
 
+class StreamForm(Protocol):
+    """What one dialect writes to a stream, framed as server-sent events; one instance per request."""
+
+    def news(self, batch: Batch, usage: Usage) -> bytes:
+        """Return the events of deltas that are ready together; may be nothing."""
+        ...
+
+    def end(self, usage: Usage) -> bytes:
+        """Return the events after the last news; the last of them is the dialect's terminal one."""
+        ...
+
+    def failure(self, error: APIError) -> bytes:
+        """Return the terminal event of a stream that cannot go on."""
+        ...
+
+
+class ChunkForm:
+    """The streams of chat and completions: chunks that differ in their news only, then ``[DONE]``."""
+
+    def __init__(self, writer: Writer, usage: bool) -> None:
+        self._writer = writer
+        self._usage = usage
+
+    def news(self, batch: Batch, usage: Usage) -> bytes:
+        """Return the chunks of a batch."""
+        return b"".join(
+            event(chunk) for index, output in batch for chunk in self._writer.chunks(index, output, usage)
+        )
+
+    def end(self, usage: Usage) -> bytes:
+        """Return the chunk with the token counts, where it was asked for, and the end mark."""
+        return (event(self._writer.usage_chunk(usage)) if self._usage else b"") + DONE
+
+    def failure(self, error: APIError) -> bytes:
+        """Return the error as a chunk, and the end mark."""
+        return event(error.body()) + DONE
+
+
 async def answer(
     service: Service, request: Request, feed: Feed, writer: Writer, *, stream: bool, usage: bool
 ) -> Response:
-    """Admit the request, then answer it whole or as a stream.
+    """Answer in chat's or completions' form. Raises as `respond` does."""
+
+    async def whole() -> bytes:
+        return writer.whole(await feed.whole(), feed.usage())
+
+    return await respond(service, request, feed, ChunkForm(writer, usage) if stream else whole)
+
+
+async def respond(
+    service: Service, request: Request, feed: Feed, how: StreamForm | Callable[[], Coroutine[Any, Any, bytes]]
+) -> Response:
+    """Admit the request, then answer it as a stream of some form, or whole by a function that reads the feed.
 
     A stream's headers wait for its first news, so that a request that fails at once gets a true status.
 
@@ -41,12 +92,12 @@ async def answer(
     """
     try:
         await feed.admit()
-        if stream:
-            return await _stream(request, feed, writer, usage)
+        if not callable(how):
+            return await _stream(request, feed, how)
         async with feed:
-            outputs = await while_connected(request.receive, feed.whole())
-            _note(request, feed)
-            return Response(writer.whole(outputs, feed.usage()), media_type="application/json")
+            body = await while_connected(request.receive, how())
+            note(request, feed)
+            return Response(body, media_type="application/json")
     except ClientGone:
         logger.info("client left", extra={"request_id": request.state.request_id, "id": feed.id})
         return Response(status_code=499)
@@ -58,7 +109,7 @@ async def answer(
         raise
 
 
-async def _stream(request: Request, feed: Feed, writer: Writer, usage: bool) -> Response:
+async def _stream(request: Request, feed: Feed, form: StreamForm) -> Response:
     batches = feed.batches()
     try:
         first = await while_connected(request.receive, _first(batches))
@@ -66,7 +117,7 @@ async def _stream(request: Request, feed: Feed, writer: Writer, usage: bool) -> 
         await batches.aclose()
         await feed.close()
         raise
-    return EventStream(_events(request, feed, _chain(first, batches), writer, usage), cleanup=feed.close)
+    return EventStream(_events(request, feed, _chain(first, batches), form), cleanup=feed.close)
 
 
 async def _first(batches: AsyncGenerator[Batch, None]) -> Batch:
@@ -81,17 +132,18 @@ async def _chain(first: Batch, rest: AsyncGenerator[Batch, None]) -> AsyncGenera
 
 
 async def _events(
-    request: Request, feed: Feed, batches: AsyncGenerator[Batch, None], writer: Writer, usage: bool
+    request: Request, feed: Feed, batches: AsyncGenerator[Batch, None], form: StreamForm
 ) -> AsyncGenerator[bytes, None]:
     """Yield what is written to the socket: all that is ready in one piece, the end with the last news."""
+    ended = False
     try:
         async with aclosing(batches):
             async for batch in batches:
-                data = _encode(batch, feed, writer)
+                data = form.news(batch, feed.usage())
                 if feed.finished:
-                    data += event(writer.usage_chunk(feed.usage())) if usage else b""
-                    _note(request, feed)
-                    data += DONE
+                    data += form.end(feed.usage())
+                    note(request, feed)
+                    ended = True
                 if data:
                     yield data
     except Exception as exc:
@@ -103,15 +155,12 @@ async def _events(
             exc_info=bug,
             extra={"request_id": request.state.request_id},
         )
-        yield event(error.body()) + DONE
+        if not ended:
+            yield form.failure(error)
 
 
-def _encode(batch: Batch, feed: Feed, writer: Writer) -> bytes:
-    usage = feed.usage()
-    return b"".join(event(chunk) for index, output in batch for chunk in writer.chunks(index, output, usage))
-
-
-def _note(request: Request, feed: Feed) -> None:
+def note(request: Request, feed: Feed) -> None:
+    """Log that a request was answered, with its token counts and without its text."""
     usage = feed.usage()
     logger.info(
         "answered",
