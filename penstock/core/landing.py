@@ -55,7 +55,7 @@ class Landing:
             tokens = item.tokens
             for call in tell:
                 call(seq, fresh, len(tokens))
-            if len(tokens) == 1 and item.prompt_logprobs is None:
+            if len(tokens) == 1 and item.prompt_logprobs is None and item.pooled is None:
                 # Nearly every item of nearly every step: `_deliver`, without its generality.
                 known, token = seq.tokens, tokens[0]
                 known.append(token)
@@ -66,7 +66,7 @@ class Landing:
                 outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs))
                 if token in seq.stops or len(known) >= seq.max_total:
                     self._end(seq, token)
-            elif tokens or item.prompt_logprobs:
+            elif tokens or item.prompt_logprobs or item.pooled:
                 self._deliver(seq, item, work.start)
         s.counters.generated_tokens += alone
         s.landed(ticket)
@@ -98,7 +98,7 @@ class Landing:
         if kept < len(tokens):
             tokens = tokens[:kept]
         scores = _unseen(seq, item.prompt_logprobs, start) if item.prompt_logprobs else None
-        s.outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs, scores))
+        s.outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs, scores, item.pooled))
         if kept:
             self._end(seq, tokens[-1])
 

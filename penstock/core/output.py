@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from penstock.core.plan import TokenLogprobs
+from penstock.core.plan import Pooled, TokenLogprobs
 
 
 class FinishReason(StrEnum):
@@ -56,6 +56,8 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
     logprobs: tuple[TokenLogprobs, ...] | None = None
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     """Newly scored prompt tokens, in order (the first prompt token has no score and is left out)."""
+    pooled: Pooled | None = None
+    """Newly pooled prompt tokens; a preempted prompt is pooled anew from its start."""
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):

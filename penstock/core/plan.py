@@ -90,6 +90,17 @@ class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     top: tuple[tuple[int, float], ...]
 
 
+class Pooled(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Sum of the final hidden states of consecutive prompt tokens."""
+
+    start: int
+    """Position of the first."""
+    rows: int
+    """How many."""
+    total: bytes
+    """The sum, as little-endian float32."""
+
+
 class ItemResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Outcome of the plan's work item of the same index."""
 
@@ -100,6 +111,8 @@ class ItemResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """For rows of this item that predict a prompt token; row i scores the token at start + i + 1."""
     error: str | None = None
     """This sequence alone failed; the others of the step are valid."""
+    pooled: Pooled | None = None
+    """Of this item's prompt tokens, where pooling was asked for."""
 
 
 class StepResult(msgspec.Struct, frozen=True, array_like=True, gc=False):

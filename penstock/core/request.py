@@ -48,6 +48,13 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Return the log-probability of each generated token and of this many most likely ones; None: none."""
     prompt_logprobs: int | None = None
     """The same for prompt tokens; forces the whole prompt to be computed."""
+    pooling: Literal["mean", "last"] | None = None
+    """Return the model's final hidden states of the prompt: averaged, or the last token's."""
+
+    @property
+    def needs_whole_prompt(self) -> bool:
+        """Whether every prompt token must be computed, cached or not."""
+        return self.prompt_logprobs is not None or self.pooling == "mean"
 
 
 class SLO(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

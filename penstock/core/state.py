@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from penstock.core.cohort import Cohort
 from penstock.core.errors import ConfigError
 from penstock.core.events import EventSink
@@ -187,8 +189,6 @@ class SchedulerState:
         """Put the terminal event in the outbox, merged with the sequence's last tokens if they are there."""
         last = self.outbox[-1] if self.outbox else None
         if last is not None and last.request_id == seq.id and last.finish is None:
-            self.outbox[-1] = Output(
-                seq.id, last.tokens, finish, last.cached_tokens, last.logprobs, last.prompt_logprobs
-            )
+            self.outbox[-1] = msgspec.structs.replace(last, finish=finish)
         else:
             self.outbox.append(Output(seq.id, (), finish, seq.cached_tokens))

@@ -10,6 +10,7 @@ from penstock.core.request import RequestSpec
 from penstock.frontend.completion import Completion
 from penstock.frontend.outputs import RequestOutput, TokenLogprob, Usage
 from penstock.frontend.params import GenerationParams
+from penstock.frontend.pooling import Pool
 from penstock.frontend.text.logprobs import dress_prompt
 from penstock.frontend.text.stops import StopPattern
 from penstock.frontend.text.tokenizer import Tokenizer
@@ -45,6 +46,7 @@ class Assembly:
         self._unfinished = len(specs)
         self._cached = 0
         self._prompt_scores: list[TokenLogprobs] | None = [] if params.prompt_logprobs is not None else None
+        self._pool = Pool() if params.pooling is not None else None
         self._terminal_taken = False
 
     @property
@@ -69,6 +71,8 @@ class Assembly:
             self._cached = max(self._cached, output.cached_tokens)
         if self._prompt_scores is not None and output.prompt_logprobs:
             self._prompt_scores.extend(output.prompt_logprobs)
+        if self._pool is not None and output.pooled is not None:
+            self._pool.push(output.pooled)
         try:
             cancel = one.push(output)
         except Exception as error:  # a tokenizer is foreign code: its fault must not take others along
@@ -93,6 +97,7 @@ class Assembly:
             outputs=news,
             usage=self.usage(),
             prompt_logprobs=self._take_prompt_scores(),
+            embedding=self._pool.mean() if self._pool is not None and self.finished else None,
             finished=self.finished,
         )
 

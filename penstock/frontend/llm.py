@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol, Self
 
 import msgspec
+import numpy as np
 
 from penstock.config.fields import by_name
 from penstock.config.load import load_config
@@ -23,6 +24,7 @@ from penstock.frontend.intake import NO_OPTIONS, Intake, Prepared
 from penstock.frontend.model import limits_of, load_tokenizer
 from penstock.frontend.outputs import RequestOutput
 from penstock.frontend.params import parse_params
+from penstock.frontend.pooling import embedding_of, pooling_params, shaped
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
 from penstock.frontend.scoring import load_ranker
 from penstock.frontend.specs import SeedSource
@@ -116,6 +118,35 @@ class LLM:
         return self.generate(
             chats, params, options=options, progress=progress, group_prefixes=group_prefixes, **more
         )
+
+    def embed(
+        self,
+        prompts: Prompt | Iterable[Prompt],
+        *,
+        pooling: str = "mean",
+        dimensions: int | None = None,
+        normalize: bool = True,
+        options: RequestOptions | None = None,
+        progress: bool = False,
+    ) -> list[np.ndarray]:
+        """Return one embedding per prompt, float32 ``[E]``: the pooled final hidden states of its tokens.
+
+        Args:
+            prompts: as for `generate`.
+            pooling: ``mean`` over the prompt, or its ``last`` token.
+            dimensions: keep only so many of the first dimensions.
+            normalize: scale to length 1.
+            options: tenant, priority...
+            progress: show a bar.
+
+        Raises:
+            InvalidRequest: a prompt cannot be used; nothing was run.
+            PenstockError: the engine failed on a prompt.
+        """
+        results = self.generate(
+            prompts, pooling_params(pooling), options=options, progress=progress, group_prefixes=False
+        )
+        return [shaped(embedding_of(result), dimensions, normalize) for result in results]
 
     def _scored(
         self, prepared: Sequence[Prepared], options: RequestOptions | None

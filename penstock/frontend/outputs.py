@@ -76,6 +76,8 @@ class RequestOutput(msgspec.Struct, kw_only=True):
     usage: Usage = Usage()
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     """One entry per prompt token, None for the first; comes once, with or before the first token."""
+    embedding: tuple[float, ...] | None = None
+    """The prompt's pooled hidden states, not normalised, where ``pooling`` was asked for; with the end."""
     finished: bool = False
     """All completions are finished: the last output of the request."""
 
@@ -103,6 +105,7 @@ def merge(into: RequestOutput, delta: RequestOutput) -> None:
     into.outputs.sort(key=lambda out: out.index)
     into.usage = delta.usage
     into.prompt_logprobs = delta.prompt_logprobs or into.prompt_logprobs
+    into.embedding = delta.embedding or into.embedding
     into.finished = into.finished or delta.finished
 
 

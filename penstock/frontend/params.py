@@ -60,6 +60,8 @@ class GenerationParams(msgspec.Struct, frozen=True, kw_only=True):
     """Completions of the prompt, each with a seed of its own derived from ``seed`` (`specs.derive_seed`)."""
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    pooling: str | None = None
+    """Return an embedding of the prompt: the "mean" of its final hidden states, or the "last" token's."""
     truncate_prompt_tokens: int | None = None
     """Keep only this many tokens at the end of the prompt."""
 
@@ -172,6 +174,15 @@ def _items(field: str, value: Any, most: int = MAX_LIST) -> list[Any]:
     return items
 
 
+def _choice(*known: str) -> Rule:
+    def check(field: str, value: Any) -> str:
+        if value not in known:
+            raise InvalidRequest(field, f"expected one of {', '.join(known)}, got {value!r}")
+        return str(value)
+
+    return check
+
+
 def _ids(field: str, value: Any) -> tuple[int, ...]:
     check = _integer(0)
     return tuple(check(f"{field}[{i}]", item) for i, item in enumerate(_items(field, value)))
@@ -237,9 +248,18 @@ _RULES: dict[str, Rule] = {
     "logprobs": _integer(0, MAX_LOGPROBS),
     "prompt_logprobs": _integer(0, MAX_LOGPROBS),
     "truncate_prompt_tokens": _integer(1),
+    "pooling": _choice("mean", "last"),
 }
 
 _OPTIONAL = frozenset(
-    ("max_tokens", "allowed_token_ids", "seed", "logprobs", "prompt_logprobs", "truncate_prompt_tokens")
+    (
+        "max_tokens",
+        "allowed_token_ids",
+        "seed",
+        "logprobs",
+        "prompt_logprobs",
+        "truncate_prompt_tokens",
+        "pooling",
+    )
 )
 """Parameters for which None is a value of its own."""

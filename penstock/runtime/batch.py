@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penstock.core.plan import WorkItem
 from penstock.kernels.rows import StepRows
+from penstock.runtime.pooling import PooledRows, pooled_rows
 from penstock.runtime.sampler.params import Ints, Uses
 from penstock.runtime.slots import SlotTable
 
@@ -47,6 +48,7 @@ class StepBatch:
     """Absolute position of each token to be sampled."""
     sample_epochs_R: Ints
     prompts: tuple[PromptRows, ...]
+    pooled: tuple[PooledRows, ...]
 
 
 def build_batch(items: tuple[WorkItem, ...], table: SlotTable, device: torch.device) -> StepBatch | None:
@@ -86,7 +88,9 @@ def build_batch(items: tuple[WorkItem, ...], table: SlotTable, device: torch.dev
     block_table_SB[np.arange(columns) >= columns_S[:, None]] = 0
     sampling = np.flatnonzero(sampled_S)
     prompts = _prompt_rows(items_S, slots_S, starts_S, ends_S, last_rows_S, table)
+    pooled = pooled_rows(items_S, slots_S, starts_S, ends_S, last_rows_S, table)
     wanted_N = [last_rows_S[sampling], *(p.first_row + np.arange(len(p.targets)) for p in prompts)]
+    wanted_N += [p.first_row + np.arange(p.rows) for p in pooled]
     send = _Sender(device)
     return StepBatch(
         rows=StepRows(
@@ -106,6 +110,7 @@ def build_batch(items: tuple[WorkItem, ...], table: SlotTable, device: torch.dev
         sample_positions_R=ends_S[sampling],
         sample_epochs_R=table.epoch[slots_S[sampling]],
         prompts=prompts,
+        pooled=pooled,
     )
 
 

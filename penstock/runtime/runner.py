@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from penstock.kernels.rows import StepRows
 from penstock.kernels.store import KVStore
 from penstock.runtime.batch import StepBatch, build_batch
 from penstock.runtime.layered import LayeredForward, staged_items
+from penstock.runtime.pooling import PooledRows
 from penstock.runtime.sampler.params import Uses
 from penstock.runtime.sampler.prompts import score_prompt
 from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
@@ -63,6 +65,8 @@ class Pending:
     event: torch.cuda.Event | None = None
     prompt_scores: dict[int, list[TokenLogprobs] | str] = field(default_factory=dict)
     """By work item: scores of its prompt rows, or an error."""
+    pooled: list[tuple[PooledRows, Tensor]] = field(default_factory=list)
+    """Prompt rows that are pooled, and their sums, on the device."""
     written: bool = False
     seconds: float = 0.0
 
@@ -145,9 +149,11 @@ class ModelRunner:
         hidden_NE = self._hidden(plan, batch)
         if batch.sample_slots_R.size:
             self._sample(pending, batch, hidden_NE)
+        for pooled in batch.pooled:
+            if self._complete(plan, pooled.item):
+                pending.pooled.append((pooled, pooled.total(hidden_NE)))
         for prompt in batch.prompts:
-            layers = plan.items[prompt.item].layers
-            if layers is not None and not self.layered.ends(layers):
+            if not self._complete(plan, prompt.item):
                 continue
             pending.prompt_scores[prompt.item] = score_prompt(
                 self.decoder.logits,
@@ -156,6 +162,11 @@ class ModelRunner:
                 int(table.sampling.prompt_logprobs[prompt.slot]),
                 table.vocab_size,
             )
+
+    def _complete(self, plan: StepPlan, item: int) -> bool:
+        """Whether an item's rows leave this step through the last layer."""
+        layers = plan.items[item].layers
+        return layers is None or self.layered.ends(layers)
 
     def _hidden(self, plan: StepPlan, batch: StepBatch) -> Tensor:
         staged = staged_items(plan.items, batch.faulty, self.table.epoch)
@@ -238,4 +249,7 @@ class ModelRunner:
                 items[i] = ItemResult(error=scores)
             elif items[i].error is None:
                 items[i] = ItemResult(items[i].tokens, items[i].logprobs, tuple(scores))
+        for rows, total_E in pending.pooled:
+            if items[rows.item].error is None:
+                items[rows.item] = msgspec.structs.replace(items[rows.item], pooled=rows.packed(total_E))
         return StepResult(plan.ticket, tuple(items), pending.seconds)

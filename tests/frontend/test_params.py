@@ -142,6 +142,7 @@ def test_every_core_sampling_parameter_has_a_rule_and_arrives():
         "seed": 11,
         "logprobs": 2,
         "prompt_logprobs": 1,
+        "pooling": "mean",
     }
     assert set(given) == set(SamplingParams.__struct_fields__)
     (one,) = specs(given)

@@ -72,11 +72,11 @@ class KVManager:
     def _deepest(self, seq: Sequence) -> PrefixNode | None:
         """Return the last page of the cached path that a sequence without blocks could start from.
 
-        At least one token is always left to compute, since its logits are needed. A request for prompt
-        log-probabilities needs the logits of every prompt token, and so takes nothing from the cache.
+        At least one token is always left to compute, since its logits are needed. A request for
+        scores or the average of its prompt needs every prompt token, and so takes nothing from the cache.
         Cheap to ask again: the sequence's cursor remembers the last answer.
         """
-        if not self._caching or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
+        if not self._caching or (seq.spec.sampling.needs_whole_prompt and seq.generated == 0):
             return None
         seq.cursor = self.index.deepest(seq.cursor, self.namespace(seq), seq.tokens, seq.target - 1)
         return seq.cursor
@@ -94,7 +94,7 @@ class KVManager:
 
         It will be published without fail, or its computer leaves and this turns false.
         """
-        if not self._under_way or (seq.spec.sampling.prompt_logprobs is not None and seq.generated == 0):
+        if not self._under_way or (seq.spec.sampling.needs_whole_prompt and seq.generated == 0):
             return False
         last = self._deepest(seq)
         start = last.depth * self.page if last is not None else 0

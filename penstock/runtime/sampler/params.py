@@ -32,6 +32,7 @@ class Uses(IntFlag):
     MIN_TOKENS = 64
     LOGPROBS = 128
     PROMPT_LOGPROBS = 256
+    POOLING = 1024
     ADJUST = PENALTY | BIAS | ALLOWED | BAD_WORDS | MIN_TOKENS
     """The features that rewrite logits."""
     HISTORY = PENALTY | BAD_WORDS
@@ -145,6 +146,7 @@ def _uses(params: SamplingParams) -> Uses:
         (params.min_tokens > 0, Uses.MIN_TOKENS),
         (params.logprobs is not None, Uses.LOGPROBS),
         (params.prompt_logprobs is not None, Uses.PROMPT_LOGPROBS),
+        (params.pooling is not None, Uses.POOLING),
     ):
         if given:
             uses |= use
