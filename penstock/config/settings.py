@@ -116,10 +116,76 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Annotated[
         tuple[str, ...], _doc("Bearer keys that are accepted; none leaves the server open")
     ] = ()
+    admin_api_key: Annotated[
+        tuple[str, ...],
+        _doc("Bearer keys that may also reset caches, abort any request and act for any tenant"),
+    ] = ()
+    keys: Annotated[
+        str,
+        _doc(
+            "TOML file of keys with their tenants, weights and limits, re-read when it changes; empty has none"
+        ),
+    ] = ""
+    uds: Annotated[str, _doc("Unix socket to listen on in place of host and port; empty uses those")] = ""
+    root_path: Annotated[str, _doc("Path under which a proxy serves this server, such as /llm")] = ""
+    ssl_certfile: Annotated[str, _doc("Certificate chain (PEM) to serve HTTPS with; empty serves HTTP")] = ""
+    ssl_keyfile: Annotated[
+        str, _doc("Private key (PEM) of the certificate; empty finds it in the same file")
+    ] = ""
+    ssl_ca_certs: Annotated[
+        str, _doc("Authorities (PEM) that clients' certificates must come from; empty asks for none")
+    ] = ""
     inproc: Annotated[bool, _doc("Run the engine in the API process instead of one of its own")] = False
     drain_timeout: Annotated[float, _unit("How long SIGTERM waits for running requests", "seconds", ge=0)] = (
         30.0
     )
+    watchdog_timeout: Annotated[
+        float,
+        _unit(
+            "Time without progress after which the engine counts as hung and is restarted, beyond any step; "
+            "0 never",
+            "seconds",
+            ge=0,
+        ),
+    ] = 300.0
+    client_read_timeout: Annotated[
+        float,
+        _unit(
+            "How long a client may take for a request's head, or pause within its body; 0 for ever",
+            "seconds",
+            ge=0,
+        ),
+    ] = 60.0
+    client_write_timeout: Annotated[
+        float,
+        _unit(
+            "How long a client may leave its answer unread before the request is aborted; 0 for ever",
+            "seconds",
+            ge=0,
+        ),
+    ] = 60.0
+    stream_interval: Annotated[
+        int, _unit("Tokens that a streamed event gathers, except the first and the last", "tokens", ge=1)
+    ] = 1
+    request_timeout: Annotated[
+        float,
+        _unit(
+            "Longest time from a request to its last token, then it is aborted; 0 sets none", "seconds", ge=0
+        ),
+    ] = 0.0
+    queue_timeout: Annotated[
+        float,
+        _unit(
+            "Longest time from a request to its first token, then it is aborted; 0 sets none", "seconds", ge=0
+        ),
+    ] = 0.0
+    header_timeout: Annotated[
+        float, _unit("How long a client may take to send the head of a request; 0 waits", "seconds", ge=0)
+    ] = 30.0
+    keep_alive_timeout: Annotated[int, _unit("How long an idle connection stays open", "seconds", ge=1)] = 75
+    max_connections: Annotated[
+        int, _unit("Connections above which requests are answered 503; 0 sets no bound", "connections", ge=0)
+    ] = 0
     max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
     allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
     record_traffic: Annotated[
@@ -129,6 +195,15 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _doc("Log verbosity")] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], _doc("Log lines for people, or one JSON object a line")
+    ] = "text"
+    enable_log_requests: Annotated[bool, _doc("Log the parameters of every request, without its text")] = (
+        False
+    )
+    log_prompts: Annotated[
+        bool, _doc("With enable_log_requests, log the text of prompts too: it may be private")
+    ] = False
     record_steps: Annotated[
         str,
         _doc("Journal file of every decision, for calibrate and replay (holds token ids); empty writes none"),
