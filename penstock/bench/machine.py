@@ -117,7 +117,9 @@ def command_line() -> str:
     hide = False
     for word in sys.argv[1:]:
         words.append("***" if hide else word)
-        hide = word in ("--api-key", "--server.api-key")
-        if word.startswith(("--api-key=", "--server.api-key=")):
-            words[-1] = word.split("=")[0] + "=***"
+        name, has_value, _ = word.partition("=")
+        secret = name.startswith("--") and name.endswith("api-key")
+        hide = secret and not has_value
+        if secret and has_value:
+            words[-1] = f"{name}=***"
     return " ".join(words)

@@ -64,6 +64,10 @@ ALIASES = (
     Alias(("--attention-backend",), "model.attention"),
     Alias(("--enforce-eager",), "model.cuda_graphs", const=False),
     Alias(("--shutdown-timeout",), "server.drain_timeout"),
+    Alias(("--timeout-keep-alive",), "server.keep_alive_timeout"),
+    Alias(("--limit-concurrency",), "server.max_connections"),
+    Alias(("--fastapi-root-path",), "server.root_path"),
+    Alias(("--uvicorn-log-level",), "server.log_level"),
 )
 
 

@@ -53,7 +53,8 @@ def read_file(path: Path) -> dict[str, Any]:
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the configuration as plain nested values, keys of clients masked, for result files and logs."""
     plain: dict[str, Any] = msgspec.to_builtins(config)
-    plain["server"]["api_key"] = ["***"] * len(config.server.api_key)
+    for name in ("api_key", "admin_api_key"):
+        plain["server"][name] = ["***"] * len(getattr(config.server, name))
     return plain
 
 

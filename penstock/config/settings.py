@@ -122,9 +122,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     keys: Annotated[
         str,
-        _doc(
-            "TOML file of keys with their tenants, weights and limits, re-read when it changes; empty has none"
-        ),
+        _doc("TOML file of keys with tenants, weights and limits, re-read when it changes; empty has none"),
     ] = ""
     uds: Annotated[str, _doc("Unix socket to listen on in place of host and port; empty uses those")] = ""
     root_path: Annotated[str, _doc("Path under which a proxy serves this server, such as /llm")] = ""
