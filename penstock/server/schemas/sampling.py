@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from penstock.server.schemas.base import MAX_INT, Body, Label, Name, TokenId, TokenIds
+from penstock.server.schemas.base import MAX_INT, Body, Label, TokenId, TokenIds
+from penstock.server.schemas.scheduling import SchedulingFields
 
 
 def _not_blank(text: str) -> str:
@@ -25,25 +26,7 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = Field(None, description="Send the token counts in every chunk")
 
 
-class TurnFields(Body):
-    """A request's place in its program (an extra of ours), read by policies that keep KV between turns."""
-
-    index: int | None = Field(None, ge=0, le=2**31 - 1, description="Turns of the program before this one")
-    last: bool | None = Field(None, description="No turn follows, so nothing need be kept for one")
-    tool: Name | None = Field(None, description="Tool that will run between this turn's answer and the next")
-
-
-class SLOFields(Body):
-    """Service level objective of the request (an extra of ours), read by deadline-aware policies."""
-
-    ttft_ms: float | None = Field(None, gt=0, le=1e9, description="Time to first token, milliseconds")
-    tpot_ms: float | None = Field(None, gt=0, le=1e9, description="Time per output token, milliseconds")
-    deadline_ms: float | None = Field(
-        None, gt=0, le=1e9, description="Milliseconds after arrival by which the last token must be out"
-    )
-
-
-class GenerationBody(Body):
+class GenerationBody(SchedulingFields):
     """Fields of both generation endpoints. Ranges follow OpenAI where it has the field."""
 
     model: Label | None = Field(None, description="Served model name; absent takes the one that is served")
@@ -60,7 +43,6 @@ class GenerationBody(Body):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, max_length=65536, description="Token id, as a string, to the value added to its logit"
     )
-    user: str | None = Field(None, max_length=256, description="Caller's id; the tenant when none is given")
 
     top_k: int | None = Field(None, ge=-1, le=MAX_INT, description="Keep the k likeliest; 0 or -1 keeps all")
     min_p: float | None = Field(None, ge=0, le=1)
@@ -80,16 +62,6 @@ class GenerationBody(Body):
     )
     prompt_logprobs: int | None = Field(None, ge=0, le=20)
     return_token_ids: bool | None = Field(None, description="Send the ids of the tokens along")
-    priority: int | None = Field(None, ge=-(2**31), le=2**31 - 1, description="Smaller runs first")
-    tenant: Name | None = Field(None, description="Whom fair policies charge")
-    weight: float | None = Field(None, gt=0, le=1e6, description="Tenant's share under fair policies")
-    program: Name | None = Field(None, description="Id of the multi-turn program that this is a part of")
-    turn: TurnFields | None = Field(None, description="Where in its program the request stands")
-    slo: SLOFields | None = None
-    cache_salt: str | None = Field(
-        None, min_length=1, max_length=256, description="Cached prefixes are shared only under equal salts"
-    )
-    request_id: Name | None = Field(None, description="Caller's id of the request; X-Request-Id's twin")
 
     @field_validator("logit_bias")
     @classmethod
