@@ -26,17 +26,14 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = Field(None, description="Send the token counts in every chunk")
 
 
-class GenerationBody(SchedulingFields):
-    """Fields of both generation endpoints. Ranges follow OpenAI where it has the field."""
+class SamplingFields(Body):
+    """How tokens are chosen. Ranges follow OpenAI where it has the field."""
 
-    model: Label | None = Field(None, description="Served model name; absent takes the one that is served")
     max_tokens: int | None = Field(None, ge=0, le=MAX_INT, description="Most tokens to generate")
     temperature: float | None = Field(None, ge=0, le=100, description="0 is greedy")
     top_p: float | None = Field(None, gt=0, le=1)
     n: int | None = Field(None, ge=1, le=128, description="Number of answers")
     stop: StopString | Annotated[list[StopString], Field(max_length=64)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     seed: int | None = Field(None, ge=-(2**63), le=MAX_INT, description="Equal seeds give equal answers")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -61,7 +58,6 @@ class GenerationBody(SchedulingFields):
         None, ge=1, le=MAX_INT, description="Keep only so many of the prompt's last tokens"
     )
     prompt_logprobs: int | None = Field(None, ge=0, le=20)
-    return_token_ids: bool | None = Field(None, description="Send the ids of the tokens along")
 
     @field_validator("logit_bias")
     @classmethod
@@ -76,6 +72,15 @@ class GenerationBody(SchedulingFields):
         if self.stop is None:
             return ()
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class GenerationBody(SamplingFields, SchedulingFields):
+    """Fields of both of OpenAI's generation endpoints."""
+
+    model: Label | None = Field(None, description="Served model name; absent takes the one that is served")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    return_token_ids: bool | None = Field(None, description="Send the ids of the tokens along")
 
 
 class ResponseFormat(Body):
