@@ -136,7 +136,7 @@ class AsyncEngine:
 
     async def submit(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Prepared,
         params: Any = None,
         *,
         request_id: str | None = None,
@@ -149,7 +149,7 @@ class AsyncEngine:
         after admission come as ``finish_reason`` "error" (or "abort") with ``detail``, never as exceptions.
 
         Args:
-            prompt: text, token ids, or a conversation.
+            prompt: text, token ids, or a conversation; or what `prepare` returned, which has its params.
             params: a mapping of sampling parameters (or `GenerationParams`, or None for defaults).
             request_id: unique among live requests; drawn when None.
             options: tenant, priority, SLO...
@@ -160,7 +160,7 @@ class AsyncEngine:
             EngineDead: the engine is gone for good, or died over this; the text carries the cause.
         """
         self._check_admitting()
-        prepared = await self.prepare(prompt, params)
+        prepared = prompt if isinstance(prompt, Prepared) else await self.prepare(prompt, params)
         self._check_admitting()
         if self._scorer is not None and (options is None or options.length_score is None):
             score = await self._scorer.score(prepared.prompt_ids)
@@ -190,7 +190,7 @@ class AsyncEngine:
 
     async def generate(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Prepared,
         params: Any = None,
         *,
         request_id: str | None = None,

@@ -70,6 +70,14 @@ async def test_forms_of_prompts(model_folder):
         assert plain.prompt_ids == (await engine.prepare("hello")).prompt_ids[1:]
 
 
+async def test_what_was_prepared_is_submitted_as_it_is(model_folder):
+    async with running(model_folder, "build") as engine:
+        prepared = await engine.prepare("hello world", {**GREEDY, "max_tokens": 5})
+        result = await collect(engine.generate(prepared))
+        assert result.prompt == "hello world" and result.prompt_token_ids == prepared.prompt_ids
+        assert result.outputs[0].token_ids == fake_engine.expected(prepared.prompt_ids, 5)
+
+
 async def test_max_tokens_defaults_differ_for_chat(model_folder):
     async with running(model_folder, "build") as engine:
         plain = await collect(engine.generate("hello", GREEDY))
