@@ -16,11 +16,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.server.errors import APIError, from_exception, is_expected
+from penstock.server.page import assets
 
 logger = logging.getLogger("penstock.server.access")
 
-OPEN_PATHS = frozenset({"/health", "/live", "/ready", "/metrics", "/version", "/ping"})
-"""Answered without a key: probes and scrapers seldom have one, and nothing of a client's shows there."""
+OPEN_PATHS = frozenset({"/health", "/live", "/ready", "/metrics", "/version", "/ping", *assets()})
+"""Answered without a key: probes and scrapers seldom have one, and nothing of a client's shows there; nor on
+the page, which asks its reader for the key that its data need."""
 
 QUIET_PATHS = OPEN_PATHS | {"/load"}
 """Asked every few seconds by machines; logged at debug level only."""
