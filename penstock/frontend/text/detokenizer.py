@@ -9,7 +9,7 @@ import codecs
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from penstock.frontend.text.codec import TokenCodec
+from penstock.models.codec import TokenCodec
 
 REPLACEMENT = "\ufffd"
 

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.frontend.prompts import Chat
 from penstock.frontend.text.chat import read_template, render
-from penstock.frontend.text.codec import TokenCodec, find_codec
+from penstock.models.codec import TokenCodec, find_codec
 from penstock.frontend.text.detokenizer import ByteDetokenizer, Detokenizer, WindowDetokenizer
 
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
