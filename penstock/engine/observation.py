@@ -42,7 +42,7 @@ class TenantLoad(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Rates(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Tokens per second over the last `seconds` seconds."""
+    """Averages over the last `seconds` seconds: tokens per second but for the last."""
 
     seconds: float
     prompt_computed: float
@@ -52,6 +52,8 @@ class Rates(msgspec.Struct, frozen=True, array_like=True, gc=False):
     prompt_looked_up: float
     """Prompt tokens looked up in the prefix cache."""
     generated: float
+    device: float
+    """Share of the time that the executor worked, 0 to 1."""
 
 
 class Seconds(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -103,8 +103,8 @@ class TenantBook:
         return tuple(loads)
 
 
-_Totals = tuple[float, int, int, int, int]
-"""Engine time; prompt tokens computed, found in and looked up in the cache, tokens generated, all told."""
+_Totals = tuple[float, int, int, int, int, float]
+"""Engine time; prompt tokens computed, found in the cache, looked up; tokens generated; device seconds."""
 
 
 class StepRecorder:
@@ -121,7 +121,7 @@ class StepRecorder:
         self._open: dict[int, tuple[float, float]] = {}
         """When each step in flight was handed over, and what its planning took."""
         self._ring: deque[tuple[StepRecord, _Totals]] = deque(maxlen=KEPT)
-        self._base: _Totals = (self._now(), 0, 0, 0, 0)
+        self._base: _Totals = (self._now(), 0, 0, 0, 0, 0.0)
         """The totals just before the oldest step of the ring."""
         self._device, self._host = Tally(), Tally()
         self._failed = 0
@@ -138,8 +138,7 @@ class StepRecorder:
         s, shape = self._s, plan.shape
         start, planning = self._open.pop(plan.ticket)
         host = planning + self._now() - s.now
-        kv, counters = s.kv, s.counters
-        pool = kv.pool
+        pool = s.kv.pool
         record = StepRecord(
             plan.ticket,
             start,
@@ -158,14 +157,20 @@ class StepRecorder:
         ring = self._ring
         if len(ring) == KEPT:
             self._base = ring[0][1]
-        ring.append(
-            (
-                record,
-                (s.now, counters.prompt_tokens, kv.hit_tokens, kv.query_tokens, counters.generated_tokens),
-            )
-        )
+        ring.append((record, self._totals(s.now)))
         if self.listener is not None:
             self.listener.step(record, shape)
+
+    def _totals(self, now: float) -> _Totals:
+        counters, kv = self._s.counters, self._s.kv
+        return (
+            now,
+            counters.prompt_tokens,
+            kv.hit_tokens,
+            kv.query_tokens,
+            counters.generated_tokens,
+            self._device.total,
+        )
 
     def failed(self) -> None:
         """Note that a step failed, and with it every step in flight."""
@@ -199,7 +204,6 @@ class StepRecorder:
 
     def _rates(self, now: float) -> Rates:
         """Compare the totals now with those of `RATE_SECONDS` ago, or as far back as is remembered."""
-        s = self._s
         then = self._base
         for _, totals in reversed(self._ring):
             if totals[0] <= now - RATE_SECONDS:
@@ -207,10 +211,7 @@ class StepRecorder:
                 break
         # Nothing landed between the step before the window and the window's beginning.
         seconds = max(min(now - then[0], RATE_SECONDS), 1e-3)
-        return Rates(
-            seconds,
-            (s.counters.prompt_tokens - then[1]) / seconds,
-            (s.kv.hit_tokens - then[2]) / seconds,
-            (s.kv.query_tokens - then[3]) / seconds,
-            (s.counters.generated_tokens - then[4]) / seconds,
+        computed, found, looked_up, generated, device = (
+            (new - old) / seconds for new, old in zip(self._totals(now)[1:], then[1:], strict=True)
         )
+        return Rates(seconds, computed, found, looked_up, generated, min(device, 1.0))

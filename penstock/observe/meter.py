@@ -25,18 +25,32 @@ class Milestones(Protocol):
 class RequestMeter:
     """Meter of one sequence; a request with ``n`` answers has ``n`` of them.
 
-    Milestones come from the engine's clock (its timeline), token gaps from the caller's clock.
+    What a client waits for (first token, gaps, the whole) is measured by the caller's clock, from when the
+    request reached the server; what happened in the engine comes from its timeline.
 
     Args:
         metrics: where to record.
         prompt_tokens: length of the prompt.
         max_tokens: limit asked for; None when the context is the limit.
+        began: when the request reached the server, seconds of the clock of `delta` and `finish`.
     """
 
-    __slots__ = ("_done", "_last", "_metrics", "cached_tokens", "generated", "max_tokens", "prompt_tokens")
+    __slots__ = (
+        "_began",
+        "_done",
+        "_last",
+        "_metrics",
+        "cached_tokens",
+        "generated",
+        "max_tokens",
+        "prompt_tokens",
+    )
 
-    def __init__(self, metrics: Metrics, prompt_tokens: int, max_tokens: int | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, prompt_tokens: int, max_tokens: int | None = None, *, began: float
+    ) -> None:
         self._metrics = metrics
+        self._began = began
         self._last: float | None = None
         self._done = False
         self.prompt_tokens = prompt_tokens
@@ -56,6 +70,8 @@ class RequestMeter:
         if self._last is None:
             self._metrics.prompt_tokens.inc(self.prompt_tokens)
             self._metrics.cached_tokens.inc(self.cached_tokens)
+            self._metrics.ttft.observe(now - self._began)
+            self._metrics.recent.ttft.add(now - self._began)
             gaps = tokens - 1
         else:
             gaps = tokens
@@ -66,13 +82,16 @@ class RequestMeter:
         self._last = now
         self.generated += tokens
 
-    def finish(self, reason: str, line: Milestones | None = None, preemptions: int = 0) -> None:
+    def finish(
+        self, reason: str, line: Milestones | None = None, preemptions: int = 0, now: float | None = None
+    ) -> None:
         """Record the terminal event; only the first call counts.
 
         Args:
             reason: stop, length, abort or error.
             line: milestones, None when it never reached the engine.
             preemptions: how often it lost its memory.
+            now: seconds of the clock of `delta`; None for a sequence whose end nobody waited for.
         """
         if self._done:
             return
@@ -88,12 +107,16 @@ class RequestMeter:
             return
         if line.first_scheduled and line.arrival:
             to.queue.observe(line.first_scheduled - line.arrival)
+            to.recent.queue.add(line.first_scheduled - line.arrival)
         if not line.first_token:
             return
-        to.ttft.observe(line.first_token - line.arrival)
         to.prefill.observe(line.first_token - line.first_scheduled)
-        to.e2e.observe(line.finished - line.arrival)
+        if now is not None:
+            to.e2e.observe(now - self._began)
+            to.recent.e2e.add(now - self._began)
         to.decode.observe(line.last_token - line.first_token)
         to.inference.observe(line.last_token - line.first_scheduled)
         if self.generated > 1:
-            to.tpot.observe((line.last_token - line.first_token) / (self.generated - 1))
+            tpot = (line.last_token - line.first_token) / (self.generated - 1)
+            to.tpot.observe(tpot)
+            to.recent.tpot.add(tpot)

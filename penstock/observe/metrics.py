@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from penstock.observe import buckets
 from penstock.observe.aliases import Exposition
 from penstock.observe.engine_stats import EngineFigures, EngineStatsCollector
+from penstock.observe.window import Recent
 
 PREFIX = "penstock:"
 
@@ -26,6 +27,7 @@ class Metrics:
 
     def __init__(self, model: str, *, vllm_names: bool = True) -> None:
         self.model = model
+        self.recent = Recent()
         self.registry = CollectorRegistry(auto_describe=False)
         self.engine = EngineStatsCollector(PREFIX, model)
         self.registry.register(self.engine)

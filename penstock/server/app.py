@@ -12,10 +12,19 @@ from penstock.frontend.async_engine import AsyncEngine
 from penstock.server.envelope import Envelope
 from penstock.server.errors import from_exception
 from penstock.server.openapi import describe
-from penstock.server.routes import embeddings, generation, models, operations, page, tokens
+from penstock.server.routes import embeddings, generate, generation, live, models, operations, page, tokens
 from penstock.server.service import build_service
 
-ROUTERS = (generation.router, embeddings.router, models.router, tokens.router, operations.router, page.router)
+ROUTERS = (
+    generation.router,
+    generate.router,
+    embeddings.router,
+    models.router,
+    tokens.router,
+    operations.router,
+    live.router,
+    page.router,
+)
 
 
 def create_app(engine: AsyncEngine, config: Config) -> FastAPI:

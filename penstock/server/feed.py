@@ -65,8 +65,9 @@ class Feed:
         n = ask.params.get("n", 1)
         prompt = len(stream.prompt_token_ids)
         limit = ask.params.get("max_tokens")
-        self._service.metrics.choices.observe(n)
-        self._meters.append([RequestMeter(self._service.metrics, prompt, limit) for _ in range(n)])
+        metrics = self._service.metrics
+        metrics.choices.observe(n)
+        self._meters.append([RequestMeter(metrics, prompt, limit, began=self.began) for _ in range(n)])
         self._usages.append(Usage(prompt_tokens=prompt))
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -100,7 +101,7 @@ class Feed:
             meter.cached_tokens = output.usage.cached_tokens if out.index == 0 else meter.cached_tokens
             meter.delta(len(out.token_ids), now)
             if out.finish_reason is not None:
-                meter.finish(str(out.finish_reason), out.timeline, out.preemptions)
+                meter.finish(str(out.finish_reason), out.timeline, out.preemptions, now)
                 if out.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
                     failed = out
         return failed

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from penstock.config.settings import Config
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.observe.metrics import Metrics
+from penstock.server.board import Board
 from penstock.server.errors import APIError
 
 
@@ -32,6 +33,11 @@ class Service:
     """Unix seconds of the start."""
     live_ids: set[str] = field(default_factory=set)
     """Ids of the answers in the making."""
+    board: Board = field(init=False)
+    """The live state, for those who watch."""
+
+    def __post_init__(self) -> None:
+        self.board = Board(self.engine, self.config, self.metrics, package_version(), self.live_ids)
 
     def check_model(self, name: str | None) -> None:
         """Raise a 404 unless the name is absent or the one that is served."""

@@ -32,13 +32,14 @@ STATS = SimpleNamespace(
 
 def test_a_sequence_is_recorded_from_its_milestones():
     metrics = Metrics("m")
-    meter = RequestMeter(metrics, prompt_tokens=7, max_tokens=5)
+    meter = RequestMeter(metrics, prompt_tokens=7, max_tokens=5, began=99.0)
     meter.cached_tokens = 4
     meter.delta(1, 100.0)
     meter.delta(2, 101.0)
     meter.delta(0, 150.0)
     meter.delta(2, 102.0)
-    meter.finish("length", LINE, preemptions=2)
+    assert value(scrape(metrics), "penstock:time_to_first_token_seconds_count") == 1, "not before the end"
+    meter.finish("length", LINE, preemptions=2, now=102.1)
     meter.finish("abort", LINE)
     values = scrape(metrics)
     for name, expected in {
@@ -66,7 +67,7 @@ def test_a_sequence_is_recorded_from_its_milestones():
 
 def test_a_sequence_that_never_ran_has_no_latencies():
     metrics = Metrics("m")
-    RequestMeter(metrics, 7).finish("abort")
+    RequestMeter(metrics, 7, began=0.0).finish("abort")
     values = scrape(metrics)
     assert value(values, "penstock:request_success_total", finished_reason="abort") == 1
     assert value(values, "penstock:time_to_first_token_seconds_count") == 0

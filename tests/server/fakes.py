@@ -9,6 +9,7 @@ from penstock.config.settings import Config, ModelConfig, ServerConfig
 from penstock.core.errors import InvalidRequest, Overloaded
 from penstock.core.output import EngineStats, FinishReason, Timeline
 from penstock.engine.messages import EngineDead, EngineInfo, Health
+from penstock.engine.observation import Observation, Rates, Seconds, StepRecord, TenantLoad
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, TopLogprob, Usage
 from penstock.frontend.prompts import Chat, Text
 
@@ -148,6 +149,7 @@ class FakeEngine:
         self.state, self.cause = "ready", ""
         self.stopping = False
         self.hold = False
+        self.looked, self.first_step = 0, 1
 
     async def submit(self, prompt, params=None, *, request_id=None, options=None):
         await asyncio.sleep(0)
@@ -186,6 +188,18 @@ class FakeEngine:
             running=len(self.running), waiting=0, blocks_total=10, blocks_free=5, blocks_reclaimable=3,
             prefix_query_tokens=7, prefix_hit_tokens=4, prompt_tokens=3, generated_tokens=11, preemptions=0,
             recomputed_tokens=0, steps=5, submitted=1, finished={"stop": 1}, waiting_by_reason={},
+        )  # fmt: skip
+
+    async def observe(self, since=-1, most=0):
+        self.looked += 1
+        return Observation(
+            now=100.0, stats=await self.stats(), tenants=(TenantLoad("default", len(self.running), 0),),
+            rates=Rates(5.0, 3.0, 4.0, 8.0, 11.0, 0.5), step_seconds=Seconds((0.1,), (1, 2), 3.0),
+            host_seconds=Seconds((0.1,), (3, 0), 0.1),
+            steps=tuple(
+                StepRecord(ticket, 90.0 + ticket, 1.0, 0.5, 0.1, 3, 1, 2, 1, 0, 2)
+                for ticket in range(self.first_step, self.first_step + 2) if ticket > since
+            )[:most],
         )  # fmt: skip
 
     async def drain(self, timeout):
