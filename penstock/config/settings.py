@@ -146,6 +146,12 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 300.0
+    warm_spare: Annotated[
+        bool,
+        _doc(
+            "Keep a second engine process that has imported its libraries (about 260 MB): restarts take 1 s"
+        ),
+    ] = True
     client_read_timeout: Annotated[
         float,
         _unit(

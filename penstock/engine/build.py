@@ -15,6 +15,7 @@ from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.request import RequestSpec
 from penstock.engine.messages import EngineInfo
 from penstock.engine.observation import Observation
+from penstock.engine.pulse import Pulse
 
 if TYPE_CHECKING:
     from penstock.engine.journal import Sink
@@ -25,6 +26,9 @@ DEFAULT_BUILD = "penstock.engine.build:build"
 
 class Core(Protocol):
     """What the boundary needs of an engine; `EngineCore` is the one that is meant."""
+
+    pulse: Pulse
+    """Told of every step that begins."""
 
     def submit(self, spec: RequestSpec) -> None:
         """Take a sequence in, or raise InvalidRequest or Overloaded."""
@@ -93,6 +97,26 @@ def find_builder(name: str) -> Builder:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError("build", f"expected 'package.module:function', got {name!r} ({error})") from error
     return found
+
+
+def preload_builder(name: str) -> None:
+    """Import what a builder will need, so that it builds sooner; see `preload`.
+
+    Raises:
+        ConfigError: as `find_builder`.
+    """
+    find_builder(name)
+    more = getattr(importlib.import_module(name.partition(":")[0]), "preload", None)
+    if more is not None:
+        more()
+
+
+def preload() -> None:
+    """Import what `build` imports as it goes along; the model library is the larger part of it."""
+    importlib.import_module("penstock.executors.inline")
+    importlib.import_module("penstock.policies.bundle")
+    importlib.import_module("penstock.engine.core")
+    importlib.import_module("transformers.models.llama.configuration_llama")
 
 
 def build(config: Config, report: Report) -> Built:

@@ -39,7 +39,9 @@ from penstock.engine.messages import (
 )
 from penstock.engine.observation import Observation
 from penstock.engine.process import ProcessHost
+from penstock.engine.quarantine import Quarantine
 from penstock.engine.supervisor import RestartPolicy, Supervisor
+from penstock.engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +125,14 @@ class BoundaryClient:
             on_message=self._on_message,
             on_down=self._on_down,
             policy=options.restart,
+            watchdog=Watchdog(config.server.watchdog_timeout, self._is_busy),
             lease_timeout=options.lease_timeout,
         )
         self._sink: Sink = lambda outputs: None
         self._live: dict[str, bool] = {}
         """Ids whose terminal output has not passed, and whether they are still wanted."""
         self._has_live = asyncio.Event()
+        self._quarantine = Quarantine()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._leases: asyncio.Task[None] | None = None
@@ -165,22 +169,33 @@ class BoundaryClient:
     async def submit(self, specs: Sequence[RequestSpec]) -> None:
         """Admit all sequences or none; returns when the engine has answered."""
         ids = [spec.id for spec in specs]
-        number = next(self._numbers)
+        self._check_free(ids)
         self._check_ready()
-        for request_id in ids:
-            if request_id in self._live:
-                raise InvalidRequest("request_id", f"{request_id!r} is in use by a live request")
-        self._live.update(dict.fromkeys(ids, True))
-        self._has_live.set()
+        await self._quarantine.enter(specs)
+        mine = False
         try:
+            self._check_free(ids)  # again: it may have waited
+            self._check_ready()
+            mine = True
+            self._live.update(dict.fromkeys(ids, True))
+            self._has_live.set()
+            number = next(self._numbers)
             await self._ask(number, Submit(number, tuple(specs)))
         except BaseException as error:
             # Cancelled while waiting: the engine may have admitted them, and must let them go.
             if isinstance(error, asyncio.CancelledError):
                 self._supervisor.send(Cancel(tuple(ids)))
             for request_id in ids:
-                self._live.pop(request_id, None)
+                if mine:
+                    self._live.pop(request_id, None)
+                if request_id not in self._live:
+                    self._quarantine.left(request_id)
             raise
+
+    def _check_free(self, ids: Sequence[str]) -> None:
+        for request_id in ids:
+            if request_id in self._live:
+                raise InvalidRequest("request_id", f"{request_id!r} is in use by a live request")
 
     def cancel(
         self, ids: Sequence[str], detail: str = "client", reason: FinishReason = FinishReason.ABORT
@@ -265,9 +280,14 @@ class BoundaryClient:
         for output in known:
             if output.finish is not None:
                 del self._live[output.request_id]
+                self._quarantine.left(output.request_id, output.finish)
         self._hand_over(known)
 
+    def _is_busy(self) -> bool:
+        return bool(self._live or self._waiting)
+
     def _on_down(self, cause: str) -> None:
+        self._quarantine.died(cause)
         self._end_all(FinishReason.ERROR, cause)
 
     def _end_all(self, reason: FinishReason, detail: str) -> None:

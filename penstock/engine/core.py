@@ -19,6 +19,7 @@ from penstock.core.scheduler import Scheduler
 from penstock.core.state import SchedulerState
 from penstock.engine.journal import JournalledScheduler, Sink
 from penstock.engine.observation import Observation
+from penstock.engine.pulse import Pulse
 from penstock.engine.steps import StepRecorder
 from penstock.policies.bundle import build_policies
 
@@ -56,6 +57,8 @@ class EngineCore:
         self.executor = executor
         self.clock = clock
         self.recorder = recorder
+        self.pulse = Pulse()
+        """Told of every step that begins; the loop shares its own."""
         self._depth = depth
         self._in_flight: deque[StepPlan] = deque()
         self._draining = False
@@ -98,6 +101,7 @@ class EngineCore:
                 break
             if self.recorder is not None:
                 self.recorder.planned(plan)
+            self.pulse.begin(plan.ticket, len(plan.items), plan.shape.tokens)
             try:
                 self.executor.submit(plan)
             except StepFault as fault:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import faulthandler
 import itertools
 import logging
 import os
@@ -12,6 +14,7 @@ from typing import Any
 import zmq
 
 from penstock.engine.ipc import EnginePort
+from penstock.engine.pulse import Pulse
 from penstock.engine.serve import serve
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,8 @@ class ThreadHandle:
 
     def __init__(self, port: EnginePort) -> None:
         self.pid = os.getpid()
+        self.pulse = Pulse()
+        self.killable = False
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(port,), name="penstock-engine", daemon=True)
@@ -31,7 +36,7 @@ class ThreadHandle:
 
     def _run(self, port: EnginePort) -> None:
         try:
-            serve(port)
+            serve(port, self.pulse)
         finally:
             try:
                 self._loop.call_soon_threadsafe(self._ended.set)
@@ -46,6 +51,11 @@ class ThreadHandle:
     def is_alive(self) -> bool:
         """Whether it still runs."""
         return self._thread.is_alive()
+
+    def dump(self) -> None:
+        """Write the stacks of all threads of this process to standard error."""
+        with contextlib.suppress(Exception):  # standard error may be anything, or nothing
+            faulthandler.dump_traceback()
 
     async def stop(self, grace: float) -> None:
         """Wait ``grace`` seconds for it to end; then leave it behind with a warning."""
@@ -65,6 +75,9 @@ class ThreadHost:
         """Start a thread; it waits for the boot message at the returned address."""
         address = f"inproc://penstock-engine-{next(_numbers)}"
         return address, ThreadHandle(EnginePort(self.context, address))
+
+    def prepare(self, build: str) -> None:
+        """Nothing: this process has imported all that there is."""
 
     def close(self) -> None:
         """Nothing to remove; the context is the process's own."""

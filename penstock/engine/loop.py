@@ -25,6 +25,7 @@ from penstock.engine.messages import (
     ToEngine,
     refusal_of,
 )
+from penstock.engine.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class EngineLoop:
         core: the engine; this thread owns it.
         port: where the clients are.
         lease_timeout: seconds of silence after which a connection counts as gone.
+        pulse: beaten at every turn, for whoever watches over the engine.
         now: source of monotonic seconds.
     """
 
@@ -61,9 +63,11 @@ class EngineLoop:
         port: EnginePort,
         *,
         lease_timeout: float = 15.0,
+        pulse: Pulse | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core = core
+        self._pulse = core.pulse = pulse or Pulse()
         self._port = port
         self._lease_timeout = lease_timeout
         self._now = now
@@ -80,6 +84,7 @@ class EngineLoop:
             if self._port.wait(pause):
                 log.warning("the parent process is gone; ending")
                 self._stopping = True
+            self._pulse.beat()
             self._drain_inbox()
             outputs = self._core.tick()
             self._deliver(outputs)

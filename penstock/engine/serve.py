@@ -13,12 +13,14 @@ from penstock.engine.build import Built, find_builder
 from penstock.engine.ipc import EnginePort
 from penstock.engine.loop import EngineLoop
 from penstock.engine.messages import Boot, BootLine, Died, Ready, refusal_of
+from penstock.engine.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
 
 def serve(
     port: EnginePort,
+    pulse: Pulse,
     on_boot: Callable[[Config], None] = lambda config: None,
     on_built: Callable[[], None] = lambda: None,
 ) -> bool:
@@ -26,6 +28,7 @@ def serve(
 
     Args:
         port: where the clients are; closed at the end.
+        pulse: shows the supervisor that the engine moves.
         on_boot: called with the settings before building.
         on_built: called between building and serving.
 
@@ -45,7 +48,7 @@ def serve(
         built = find_builder(boot.build)(boot.config, lambda text: port.send(owner, BootLine(text)))
         on_built()
         port.send(owner, Ready(built.info))
-        EngineLoop(built.core, port, lease_timeout=boot.lease_timeout).run()
+        EngineLoop(built.core, port, lease_timeout=boot.lease_timeout, pulse=pulse).run()
         return True
     except Exception as error:
         words = last_words(error)

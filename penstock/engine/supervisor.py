@@ -27,6 +27,7 @@ from penstock.engine.messages import (
     ToEngine,
     error_of,
 )
+from penstock.engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how fast a failed engine is started again."""
 
-    most: int = 3
+    most: int = 5
     """Restarts within ``window`` before giving up; 0 never restarts."""
     window: float = 300.0
     """Seconds over which restarts are counted."""
@@ -58,6 +59,8 @@ class Incarnation:
         self._on_message = on_message
         self._words: Died | None = None
         self._closed = False
+        self.stuck = False
+        """It went down because it hung: it is still there, and will not end by itself."""
 
     def send(self, message: ToEngine) -> None:
         """Send; dropped once closed."""
@@ -102,12 +105,16 @@ class Incarnation:
         log.error("the engine failed to start:\n%s", words.traceback)
         return EngineDead(f"the engine failed to start: {words.cause}")
 
-    async def down(self) -> str:
-        """Pass messages on until the engine is gone, and return the cause in one sentence."""
+    async def down(self, watchdog: Watchdog) -> str:
+        """Pass messages on until the engine is gone or stuck, and return the cause in one sentence."""
         reader = asyncio.ensure_future(self._read())
         gone = asyncio.ensure_future(self.handle.exited())
+        stuck = asyncio.ensure_future(watchdog.stuck(self.handle.pulse))
         try:
-            await asyncio.wait({reader, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reader, gone, stuck}, return_when=asyncio.FIRST_COMPLETED)
+            if stuck.done() and not (reader.done() or gone.done()):
+                self.stuck = True
+                return f"the engine {stuck.result()}"
             if not reader.done():
                 # What it sent before it ended (outputs, last words) may still be in the socket.
                 await asyncio.wait({reader}, timeout=0.2)
@@ -117,8 +124,8 @@ class Incarnation:
                 return f"the engine sent what could not be read ({error})"
             return f"the engine {await gone}"
         finally:
-            reader.cancel()
-            gone.cancel()
+            for task in (reader, gone, stuck):
+                task.cancel()
 
     async def _read(self) -> None:
         while True:
@@ -132,6 +139,9 @@ class Incarnation:
         """Ask it to end, wait, and make sure; idempotent."""
         if self._closed:
             return
+        if self.stuck:
+            self.handle.dump()
+            grace = min(grace, 0.2)  # for the dump; it hears nothing
         self.send(Shutdown())
         self._closed = True
         await self.handle.stop(grace)
@@ -148,6 +158,7 @@ class Supervisor:
         on_message: receives the engine's messages.
         on_down: called with the cause when a running engine is gone, before any restart.
         policy: bounds of restarting.
+        watchdog: tells when a running engine is stuck.
         lease_timeout: passed on to the engine.
     """
 
@@ -160,6 +171,7 @@ class Supervisor:
         on_message: Callable[[FromEngine], None],
         on_down: Callable[[str], None],
         policy: RestartPolicy,
+        watchdog: Watchdog,
         lease_timeout: float,
     ) -> None:
         self._host = host
@@ -167,6 +179,7 @@ class Supervisor:
         self._on_message = on_message
         self._on_down = on_down
         self._policy = policy
+        self._watchdog = watchdog
         self._current: Incarnation | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._recent: deque[float] = deque()
@@ -217,6 +230,8 @@ class Supervisor:
             raise
         self._current = incarnation
         self.health = msgspec.structs.replace(self.health, state="ready")
+        if self._policy.most and self._boot.config.server.warm_spare:
+            self._host.prepare(self._boot.build)
         return info
 
     async def _drop(self, grace: float) -> None:
@@ -226,11 +241,16 @@ class Supervisor:
 
     async def _watch(self) -> None:
         while self._current is not None:
-            cause = await self._current.down()
+            failed = self._current
+            cause = await failed.down(self._watchdog)
             log.error("%s", cause)
-            self._set("restarting", cause)
+            final = failed.stuck and not failed.handle.killable
+            self._set("dead" if final else "restarting", cause)
             self._on_down(cause)
             await self._drop(1.0)
+            if final:
+                log.error("an engine in a thread cannot be ended by force; restart the server")
+                return
             await self._restart(cause)
 
     async def _restart(self, cause: str) -> None:
