@@ -25,6 +25,8 @@ class ExecutorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Steps that may be in flight besides the one being collected; 0 is synchronous."""
     layers: int = 0
     """Layers of the model, if work items may name some of them (layered prefill); 0: they must not."""
+    embedding_size: int = 0
+    """Length of a pooled prompt's vector; 0: prompts cannot be pooled."""
     cache_fingerprint: str = ""
     """Salt of the prefix cache: model, weights, KV format. Blocks are shared only under equal salts."""
 

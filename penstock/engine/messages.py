@@ -28,6 +28,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens per KV block."""
     blocks: int = 0
     """KV blocks on the device."""
+    embedding_size: int = 0
+    """Length of an embedding; 0: the engine makes none."""
     slots: int = 0
     """Sequences that run at once."""
     plan: tuple[str, ...] = ()

@@ -89,6 +89,7 @@ def assemble(config: Config) -> Parts:
             vocab_size=decoder.spec.vocab_size,
             pipeline_depth=config.schedule.pipeline_depth,
             layers=len(decoder.spec.blocks) if decoder.stack.planner.name == "all" else 0,
+            embedding_size=decoder.width,
             cache_fingerprint=fingerprint(config, facts, decoder.stack.fingerprint),
         ),
         forward=_graphs(config, decoder, kv, decisions),

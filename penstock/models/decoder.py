@@ -59,6 +59,11 @@ class Decoder:
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
         """Salt of the prefix cache: stored KV may be shared only between decoders of equal fingerprint."""
 
+    @property
+    def width(self) -> int:
+        """Length of a row of `forward`'s result."""
+        return int(self._params.head.shape[1])
+
     def weight_bytes(self) -> int:
         """Return the bytes of all weights and rotary tables; a tied head counts once."""
         tensors = [self._params.embed, self._params.positions, self._params.project_in]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,10 +10,13 @@ from starlette.requests import Request
 
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import SLO, Turn
+from penstock.frontend.pooling import pooling_params
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
 from penstock.server.schemas.chat import ChatRequest, ChatTemplateFields
 from penstock.server.schemas.completion import CompletionRequest
+from penstock.server.schemas.embeddings import EmbeddingRequest
 from penstock.server.schemas.sampling import GenerationBody
+from penstock.server.schemas.scheduling import SchedulingFields
 
 _PASSED_ON = (
     *("temperature", "top_p", "top_k", "min_p", "n", "presence_penalty", "frequency_penalty"),
@@ -65,13 +68,26 @@ def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
         params["logprobs"] = body.logprobs
         if body.echo:
             params["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
-    options = _options(body, request)
-    special = True if body.add_special_tokens is None else body.add_special_tokens
-    prompts = [
-        Text(text=prompt, add_special_tokens=special) if isinstance(prompt, str) else prompt
-        for prompt in body.prompts()
-    ]
-    return [Ask(prompt, params, options) for prompt in prompts]
+    return _asks(body.prompts(), body.add_special_tokens, params, _options(body, request))
+
+
+def embedding_asks(body: EmbeddingRequest, request: Request) -> list[Ask]:
+    """Return one engine request per input of an embedding body."""
+    params = pooling_params(body.pooling or "mean")
+    _put(params, "truncate_prompt_tokens", body.truncate_prompt_tokens)
+    return _asks(body.inputs(), body.add_special_tokens, params, _options(body, request))
+
+
+def _asks(
+    prompts: Sequence[str | list[int]],
+    special: bool | None,
+    params: Mapping[str, Any],
+    options: RequestOptions,
+) -> list[Ask]:
+    def form(one: str | list[int]) -> Prompt:
+        return Text(text=one, add_special_tokens=special is not False) if isinstance(one, str) else one
+
+    return [Ask(form(one), params, options) for one in prompts]
 
 
 def _params(body: GenerationBody) -> dict[str, Any]:
@@ -94,7 +110,7 @@ def _put(params: dict[str, Any], name: str, value: Any) -> None:
         params[name] = value
 
 
-def _options(body: GenerationBody, request: Request) -> RequestOptions:
+def _options(body: SchedulingFields, request: Request) -> RequestOptions:
     slo, turn = body.slo, body.turn
     if turn is not None and body.program is None:
         raise InvalidRequest("turn", "needs 'program', the id of the program that it is a turn of")

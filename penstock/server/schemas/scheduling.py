@@ -1,4 +1,4 @@
-"""Fields that say how a request is scheduled and accounted: the same for everything that runs on the engine."""
+"""Fields that say how a request is scheduled and accounted, the same for all that runs on the engine."""
 
 from __future__ import annotations
 
