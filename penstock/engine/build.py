@@ -159,6 +159,7 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
         eos_ids=eos_ids,
         page_size=spec.page_size,
         blocks=spec.blocks,
+        embedding_size=spec.embedding_size,
         slots=min(spec.slots, resolved.schedule.max_num_seqs),
         plan=() if memory is None else tuple(memory.text().splitlines()),
         decisions=tuple(f"{one.name} = {one.value}  ({one.why})" for one in decisions),
