@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
-from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, Usage
+from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage
 from penstock.server.schemas import replies
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.service import Service
-from penstock.server.writing import finish_reason, finite, prompt_scores, stop_reason, usage_of
+from penstock.server.writing import chat_logprobs, finish_reason, prompt_scores, stop_reason, usage_of
 
 
 class ChatWriter:
@@ -119,9 +119,4 @@ class ChatWriter:
     def _logprobs(self, out: CompletionOutput) -> replies.ChatLogprobs | None:
         if not self._scores:
             return None
-        return replies.ChatLogprobs([_scored(entry) for entry in out.logprobs or ()])
-
-
-def _scored(entry: TokenLogprob) -> replies.TokenLogprob:
-    top = [replies.TopLogprob(one.token, finite(one.logprob), list(one.bytes)) for one in entry.top]
-    return replies.TokenLogprob(entry.token, finite(entry.logprob), list(entry.bytes), top)
+        return chat_logprobs(out)

@@ -72,3 +72,13 @@ def _candidates(entry: TokenLogprob) -> dict[int, replies.PromptLogprob]:
     }
     found[entry.token_id] = replies.PromptLogprob(finite(entry.logprob), entry.rank, entry.token)
     return found
+
+
+def chat_logprobs(out: CompletionOutput) -> replies.ChatLogprobs:
+    """Return the scores of an answer, or of news of it, in chat's form."""
+    return replies.ChatLogprobs([_scored(entry) for entry in out.logprobs or ()])
+
+
+def _scored(entry: TokenLogprob) -> replies.TokenLogprob:
+    top = [replies.TopLogprob(one.token, finite(one.logprob), list(one.bytes)) for one in entry.top]
+    return replies.TokenLogprob(entry.token, finite(entry.logprob), list(entry.bytes), top)
