@@ -11,6 +11,8 @@ from penstock.config.settings import Config
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.server.envelope import Envelope
 from penstock.server.errors import from_exception
+from penstock.server.keystore import KeyStore, key_store
+from penstock.server.limits import RATE_HEADERS
 from penstock.server.openapi import describe
 from penstock.server.routes import embeddings, generate, generation, live, models, operations, page, tokens
 from penstock.server.service import build_service
@@ -27,26 +29,30 @@ ROUTERS = (
 )
 
 
-def create_app(engine: AsyncEngine, config: Config) -> FastAPI:
+def create_app(engine: AsyncEngine, config: Config, keys: KeyStore | None = None) -> FastAPI:
     """Return the application; it neither starts nor stops the engine.
 
     Args:
         engine: a started engine.
         config: the settings that it was started from.
+        keys: the keys that are accepted; None takes those of the settings.
+
+    Raises:
+        ConfigError: the keys file of the settings cannot be used.
     """
-    app = FastAPI(title="Penstock", redirect_slashes=False)
+    app = FastAPI(title="Penstock", redirect_slashes=False, root_path=config.server.root_path)
     app.state.service = build_service(engine, config)
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _answer_error)  # all others reach the envelope
-    app.add_middleware(Envelope, api_keys=config.server.api_key)
+    app.add_middleware(Envelope, keys=keys or key_store(config.server))
     if config.server.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(config.server.allowed_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            expose_headers=["X-Request-Id", "Retry-After", *RATE_HEADERS],
         )
     describe(app, ROUTERS)
     return app

@@ -12,6 +12,7 @@ from penstock.core.errors import InvalidRequest
 from penstock.core.request import SLO, Turn
 from penstock.frontend.pooling import pooling_params
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
+from penstock.server.principal import Principal, principal_of
 from penstock.server.schemas.chat import ChatRequest, ChatTemplateFields
 from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.embeddings import EmbeddingRequest
@@ -115,17 +116,32 @@ def _options(body: SchedulingFields, request: Request) -> RequestOptions:
     if turn is not None and body.program is None:
         raise InvalidRequest("turn", "needs 'program', the id of the program that it is a turn of")
     return RequestOptions(
-        tenant=body.tenant or body.user or "default",
-        weight=body.weight or 1.0,
-        priority=body.priority or 0,
+        **_standing(body, principal_of(request)),
         slo=None
         if slo is None
         else SLO(ttft=_seconds(slo.ttft_ms), tpot=_seconds(slo.tpot_ms), deadline=_seconds(slo.deadline_ms)),
         program=body.program,
         turn=None if turn is None else Turn(index=turn.index or 0, last=bool(turn.last), tool=turn.tool),
-        cache_namespace=body.cache_salt or "",
         trace=request.headers.get("traceparent"),
     )
+
+
+def _standing(body: SchedulingFields, who: Principal) -> dict[str, Any]:
+    """Return whom a request is charged to, and how urgent it may be: the key decides before the body."""
+    tenant, weight, priority = body.tenant or body.user or "default", body.weight or 1.0, body.priority or 0
+    if not who.admin:
+        tenant = tenant if who.tenant is None else who.tenant
+        weight = weight if who.weight is None else who.weight
+        if who.priority is not None:
+            priority = who.priority if body.priority is None else max(priority, who.priority)
+    elif body.tenant is None and who.tenant is not None:
+        tenant = who.tenant
+    salt = body.cache_salt or ""
+    if salt.startswith(("tenant:", "salt:")):
+        salt = f"salt:{salt}"  # nobody may name the private cache of a tenant
+    if who.private_cache:
+        salt = f"tenant:{who.tenant}:{salt}"
+    return {"tenant": tenant, "weight": weight, "priority": priority, "cache_namespace": salt}
 
 
 def _seconds(milliseconds: float | None) -> float | None:

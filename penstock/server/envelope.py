@@ -5,18 +5,20 @@ Plain ASGI on purpose: it must not stand between a stream and its client (buffer
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.server.errors import APIError, from_exception, is_expected
+from penstock.server.keystore import KeyStore
 from penstock.server.page import assets
+from penstock.server.principal import ANONYMOUS, Principal, principal_of, put_principal
 
 logger = logging.getLogger("penstock.server.access")
 
@@ -30,17 +32,22 @@ QUIET_PATHS = OPEN_PATHS | {"/load"}
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
+def add_headers(request: HTTPConnection, headers: Mapping[str, str]) -> None:
+    """Put headers on the answer to a request, whatever it will be; only before the answer has begun."""
+    request.scope.setdefault("state", {}).setdefault("headers", {}).update(headers)
+
+
 class Envelope:
-    """ASGI middleware that gives each request an id and each failure an answer.
+    """ASGI middleware that gives each request an id and a principal, and each failure an answer.
 
     Args:
         app: the application inside.
-        api_keys: bearer keys that are accepted; empty leaves the server open.
+        keys: the keys that are accepted.
     """
 
-    def __init__(self, app: ASGIApp, api_keys: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyStore) -> None:
         self._app = app
-        self._keys = tuple(key.encode() for key in api_keys)
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope; anything but HTTP passes untouched."""
@@ -57,13 +64,17 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).setdefault("X-Request-Id", request_id)
+                head = MutableHeaders(scope=message)
+                for name, value in {**scope["state"].get("headers", {}), "X-Request-Id": request_id}.items():
+                    head.setdefault(name, value)
             await send(message)
 
         try:
-            if not self._allowed(scope, headers):
+            principal = self._authenticate(scope, headers)
+            if principal is None:
                 await _refuse_key(headers)(scope, receive, send_marked)
             else:
+                put_principal(scope, principal)
                 await self._app(scope, receive, send_marked)
         except Exception as exc:
             error = from_exception(exc)
@@ -77,43 +88,60 @@ class Envelope:
         finally:
             self._log(scope, request_id, status, time.perf_counter() - began)
 
-    def _allowed(self, scope: Scope, headers: Headers) -> bool:
-        if not self._keys or scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
-            return True
-        given = headers.get("authorization", "")
-        scheme, _, key = given.partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        # All keys are compared, each in constant time: timing must not tell how much of a key was right.
-        matches = [hmac.compare_digest(key.strip().encode("utf-8", "replace"), known) for known in self._keys]
-        return any(matches)
+    def _authenticate(self, scope: Scope, headers: Headers) -> Principal | None:
+        """Return who asks; None for a key that is missing or not accepted.
+
+        A key that is brought must be good where keys are asked for. An open server ignores keys that it does
+        not know: clients send "none" and the like.
+        """
+        key = _key_of(headers)
+        found = self._keys.find(key) if key else None
+        if found is not None:
+            return found
+        if _path(scope) in OPEN_PATHS or scope["method"] == "OPTIONS":
+            return self._keys.anonymous or ANONYMOUS
+        return self._keys.anonymous
 
     @staticmethod
     def _log(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        level = logging.DEBUG if scope["path"] in QUIET_PATHS else logging.INFO
+        level = logging.DEBUG if _path(scope) in QUIET_PATHS else logging.INFO
         if not logger.isEnabledFor(level):
             return
         client = scope.get("client")
-        logger.log(
-            level,
-            "%s %s %s",
-            scope["method"],
-            scope["path"],
-            status or "no answer",
-            extra={
-                "request_id": request_id,
-                "client": client[0] if client else "",
-                "seconds": round(seconds, 4),
-            },
-        )
+        extra = {
+            "request_id": request_id,
+            "client": client[0] if client else "",
+            "seconds": round(seconds, 4),
+        }
+        who = principal_of(HTTPConnection(scope))
+        if who.name:
+            extra["key"] = who.name
+        if who.tenant is not None:
+            extra["tenant"] = who.tenant
+        logger.log(level, "%s %s %s", scope["method"], scope["path"], status or "no answer", extra=extra)
+
+
+def _path(scope: Scope) -> str:
+    """Return the path below the root path, which some proxies strip and others leave."""
+    path: str = scope["path"]
+    root = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
 
 
 def _request_id(given: str | None) -> str:
     return given if given is not None and _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
+def _key_of(headers: Headers) -> str:
+    """Return the key that a request brings: a bearer token, or Anthropic's ``x-api-key``."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return headers.get("x-api-key", "").strip()
+
+
 def _refuse_key(headers: Headers) -> ASGIApp:
-    what = "is not known here" if "authorization" in headers else "is missing"
+    what = "is not known here, or has expired" if _key_of(headers) else "is missing"
     return APIError(
         401,
         f"The API key {what}. Send it as 'Authorization: Bearer <key>'.",

@@ -42,7 +42,7 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     weight: Weight | None = None
     priority: Priority | None = None
     admin: bool = False
-    expires: datetime.datetime | datetime.date | None = None
+    expires: datetime.datetime | None = None
     limits: Limits = NO_LIMITS
 
 
@@ -119,7 +119,7 @@ def _gathered(parsed: dict[str, Any], origin: str) -> dict[str, Any]:
     def gather(table: Any) -> Any:
         if not isinstance(table, dict) or "limits" in table:
             return table
-        rest = {name: value for name, value in table.items() if name not in _LIMITS}
+        rest = {name: _moment(value) for name, value in table.items() if name not in _LIMITS}
         return rest | {"limits": {name: table[name] for name in _LIMITS if name in table}}
 
     for section in parsed:
@@ -163,12 +163,17 @@ def _principal(entry: KeyEntry, tenants: Mapping[str, TenantEntry], field: str) 
     )
 
 
+def _moment(value: Any) -> Any:
+    """Turn a bare date, which TOML knows beside dates with times, into its midnight."""
+    if type(value) is datetime.date:
+        return datetime.datetime(value.year, value.month, value.day)
+    return value
+
+
 def _expiry(entry: KeyEntry) -> float | None:
     moment = entry.expires
     if moment is None:
         return None
-    if not isinstance(moment, datetime.datetime):
-        moment = datetime.datetime(moment.year, moment.month, moment.day)
-    if moment.tzinfo is None:  # a date says nothing of a zone; the server's own would differ by machine
+    if moment.tzinfo is None:  # a bare date says nothing of a zone, and the machine's own would surprise
         moment = moment.replace(tzinfo=datetime.UTC)
     return moment.timestamp()

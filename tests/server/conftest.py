@@ -9,6 +9,11 @@ from tests.server.fakes import CONFIG, FakeEngine
 
 
 @pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
 def engine():
     return FakeEngine()
 
