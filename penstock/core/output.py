@@ -90,6 +90,11 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """Pins that were still there when their program's next sequence was admitted."""
     pins_given_up: int = 0
     """Pins ended because memory was short."""
+    refused: int = 0
+    """Sequences that the admit policy turned away."""
+    preempted_for: dict[str, int] = {}
+    """Preemptions by cause: growth (a sequence that ranks higher needed one more block), rank (one that ranks
+    higher waited for admission)."""
     last_step_tokens: int = 0
     step_tokens: int = 0
     """Rows of all steps."""

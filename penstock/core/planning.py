@@ -156,15 +156,16 @@ class Planner:
             if not lower:
                 return False
             builder.pressed = True
-            self._preempt(lower, 1, builder)
+            self._preempt(lower, 1, builder, "growth")
         return True
 
-    def _preempt(self, candidates: list[Sequence], need: int, builder: PlanBuilder) -> None:
+    def _preempt(self, candidates: list[Sequence], need: int, builder: PlanBuilder, cause: str) -> None:
         """Let the policy choose a victim (the lowest-ranked if it makes one up) and un-schedule it."""
         chosen = self._s.policies.preempt.choose(candidates, need, self._view)
         victim = next((seq for seq in candidates if seq is chosen), candidates[-1])
         builder.drop(victim)
         self._s.preempt(victim)
+        self._s.counters.preempted_for[cause] += 1
 
     # -- the waiting -------------------------------------------------------------------------------
 
@@ -218,7 +219,7 @@ class Planner:
         if short_of == "blocks" and need > sum(len(other.blocks) for other in lower):
             return False
         self._awaited = seq
-        self._preempt(lower, max(need, 1), builder)
+        self._preempt(lower, max(need, 1), builder, "rank")
         return True
 
     def _start(self, seq: Sequence) -> None:

@@ -48,6 +48,7 @@ class Scheduler:
         self._check(seq)
         refusal = s.policies.admit.decide(spec, self.view)
         if refusal is not None:
+            s.counters.refused += 1
             raise Overloaded(refusal.reason, refusal.retry_after)
         self._submitted += 1
         seq.arrival = spec.arrival or now

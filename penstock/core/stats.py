@@ -25,6 +25,8 @@ class Counters:
         self.preemptions = 0
         self.finished: dict[FinishReason, int] = dict.fromkeys(FinishReason, 0)
         self.blocked_by: Counter[str] = Counter()
+        self.refused = 0
+        self.preempted_for: Counter[str] = Counter()
 
     def step(self, tokens: int) -> None:
         """Note a planned step of ``tokens`` rows."""

@@ -106,6 +106,8 @@ def snapshot(s: SchedulerState) -> EngineStats:
         submitted=c.submitted,
         finished={reason.value: count for reason, count in c.finished.items()},
         waiting_by_reason=dict(c.blocked_by),
+        refused=c.refused,
+        preempted_for=dict(c.preempted_for),
         last_step_tokens=c.last_step_tokens,
         step_tokens=c.step_tokens,
         step_sizes=tuple(c.step_sizes),

@@ -1,7 +1,10 @@
 """What the engine notes of its steps for those who watch."""
 
+import msgspec
+import pytest
+
 from penstock.config.settings import ScheduleConfig
-from penstock.core.errors import StepFault
+from penstock.core.errors import Overloaded, StepFault
 from penstock.core.executor import ExecutorSpec
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.engine import steps
@@ -143,3 +146,20 @@ def test_failed_steps_leave_nothing_open():
 def test_nothing_is_noted_unless_asked():
     core = build_engine(FakeExecutor(SPEC), ScheduleConfig())
     assert core.observe() is None and core.recorder is None
+
+
+def test_decisions_of_policies_are_counted():
+    schedule = ScheduleConfig(max_num_seqs=2, admit="queue-bound(3)", order="priority > fcfs")
+    core = build_engine(FakeExecutor(SPEC), schedule, record=True)
+    for i in range(3):
+        core.submit(request(str(i), tokens=30))
+    with pytest.raises(Overloaded):
+        core.submit(request("one too many"))
+    assert core.stats().refused == 1
+    for _ in range(3):
+        core.tick()
+    core.submit(msgspec.structs.replace(request("urgent"), priority=-5))
+    run(core)
+    stats = core.stats()
+    assert stats.preempted_for["rank"] >= 1
+    assert sum(stats.preempted_for.values()) == stats.preemptions
