@@ -187,7 +187,7 @@ export class Chat {
 
   async read(reply, turn, took) {
     for await (const { data } of events(reply)) {
-      if (data === "[DONE]") return;
+      if (data === "[DONE]") continue; // the reply ends by itself right after
       const chunk = JSON.parse(data);
       if (chunk.error) throw fromError(chunk.error);
       took.usage = chunk.usage ?? took.usage;

@@ -3,12 +3,13 @@
 import { call } from "./api.js";
 import { Chat } from "./chat.js";
 import { byId, copies, el, say, svg, whole } from "./dom.js";
+import { Live } from "./live.js";
 import { Settings } from "./settings.js";
 import { FORMS, NOTES, snippet } from "./snippets.js";
 import { tabs } from "./tabs.js";
 
 const THEMES = {
-  auto: ["as the system", "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16"],
+  auto: ["as the system", "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16zM12 4v16M12 8.5h6.4M12 12h7.6M12 15.5h6.4"],
   light: ["light", "M12 8a4 4 0 1 0 0 8a4 4 0 0 0 0-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M19 5l-2 2M7 17l-2 2"],
   dark: ["dark", "M20 14a8 8 0 1 1-10-10a7 7 0 0 0 10 10z"],
 };
@@ -22,8 +23,8 @@ function theme() {
     else document.documentElement.dataset.theme = now;
     button.setAttribute("aria-label", `Theme: ${name}`);
     button.title = `Theme: ${name}`;
-    const icon = svg("path", { d: path, fill: now === "auto" ? "currentColor" : "none", stroke: "currentColor", "stroke-width": 2,
-      "stroke-linecap": "round", "stroke-linejoin": "round", "fill-rule": "evenodd" });
+    const icon = svg("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2,
+      "stroke-linecap": "round", "stroke-linejoin": "round" });
     button.replaceChildren(svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, icon));
   };
   button.addEventListener("click", () => {
@@ -104,20 +105,20 @@ async function model(chat, settings) {
   chat.preview();
 }
 
-/** Show the engine's state in the header; asked slowly, as the live view hears it at once. */
-async function health() {
-  let state = "lost";
-  let text = "no connection";
+/** Show the engine's state in the header. */
+function showHealth({ status, restarts }) {
+  byId("health").dataset.state = status;
+  const text = status === "lost" ? "no connection" : status;
+  say(byId("health-text"), restarts ? `${text}, ${restarts}× restarted` : text);
+}
+
+/** Ask for it: slowly, as the live view hears of it at once. */
+async function askHealth() {
   try {
-    const reply = await fetch("health", { cache: "no-store" });
-    const body = await reply.json();
-    state = body.status ?? "lost";
-    text = body.restarts ? `${state}, ${body.restarts}× restarted` : state;
+    showHealth(await (await fetch("health", { cache: "no-store" })).json());
   } catch {
-    // the server is away: said below
+    showHealth({ status: "lost" });
   }
-  byId("health").dataset.state = state;
-  say(byId("health-text"), text);
 }
 
 function start() {
@@ -138,9 +139,10 @@ function start() {
   byId("reset").addEventListener("click", () => settings.reset());
   window.addEventListener("penstock:key", () => model(chat, settings));
   model(chat, settings);
-  health();
-  setInterval(() => { if (!document.hidden) health(); }, 5000);
-  views(() => {});
+  askHealth();
+  setInterval(() => { if (!document.hidden) askHealth(); }, 5000);
+  const live = new Live(showHealth, () => { location.hash = "#/playground"; setTimeout(needKey); });
+  views((shown) => live.show(shown));
 }
 
 start();
