@@ -15,8 +15,10 @@ from penstock.config.settings import Config
 from penstock.core.errors import ConfigError
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.observe.logs import setup_logging
+from penstock.server import http
 from penstock.server.app import create_app
 from penstock.server.banner import banner
+from penstock.server.http import http_settings
 from penstock.server.service import served_name
 
 logger = logging.getLogger("penstock.server")
@@ -126,18 +128,14 @@ async def serve(config: Config) -> int:
         app = create_app(engine, config)
         settings = uvicorn.Config(
             app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            timeout_keep_alive=75,
+            **http_settings(config.server),
             timeout_graceful_shutdown=int(FLUSH_SECONDS),
         )
         server = DrainingServer(settings, engine, config.server.drain_timeout)
         host, port = sock.getsockname()[:2]
         sock.listen(2048)
         _say(banner(engine, served_name(config), host, port))
+        http.settle_memory()
         await server.serve(sockets=[sock])
         return server.killed_by
     finally:
@@ -154,7 +152,7 @@ def run_server(config: Config) -> None:
         SystemExit: a second signal ended it before it was drained.
     """
     setup_logging(config.server.log_level)
-    killed_by = asyncio.run(serve(config))
+    killed_by = http.run(serve(config))
     if killed_by:
         raise SystemExit(128 + killed_by)
 

@@ -1,6 +1,5 @@
 """A real server on a free port, in a thread of its own, for tests that need sockets."""
 
-import asyncio
 import threading
 from contextlib import contextmanager
 
@@ -8,6 +7,8 @@ import uvicorn
 
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.server.app import create_app
+from penstock.server.http import http_settings
+from penstock.server.http import run as run_loop
 from penstock.server.run import DrainingServer, bind
 
 
@@ -34,7 +35,7 @@ def serving(engine, config, drain_timeout=1.0, build=""):
 
     async def run(real):
         settings = uvicorn.Config(
-            create_app(engine, config), log_config=None, access_log=False, lifespan="off", ws="none",
+            create_app(engine, config), **http_settings(config.server),
             timeout_graceful_shutdown=2,
         )  # fmt: skip
         box["server"] = DrainingServer(settings, engine, drain_timeout)
@@ -46,7 +47,7 @@ def serving(engine, config, drain_timeout=1.0, build=""):
             if real:
                 await engine.close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread = threading.Thread(target=lambda: run_loop(main()), daemon=True)
     thread.start()
     assert up.wait(60), "the server did not start"
     if "failure" in box:
