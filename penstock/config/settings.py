@@ -191,6 +191,13 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, _unit("Connections above which requests are answered 503; 0 sets no bound", "connections", ge=0)
     ] = 0
     max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
+    responses_bytes: Annotated[
+        int,
+        _unit("Most that stored responses of /v1/responses may take in memory; 0 stores none", "bytes", ge=0),
+    ] = 256 * 1024 * 1024
+    responses_ttl: Annotated[
+        float, _unit("How long a response of /v1/responses is stored", "seconds", gt=0)
+    ] = 3600.0
     allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
     record_traffic: Annotated[
         str,

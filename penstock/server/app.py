@@ -14,12 +14,24 @@ from penstock.server.errors import from_exception
 from penstock.server.keystore import KeyStore, key_store
 from penstock.server.limits import RATE_HEADERS
 from penstock.server.openapi import describe
-from penstock.server.routes import embeddings, generate, generation, live, models, operations, page, tokens
+from penstock.server.responses.store import ResponseStore
+from penstock.server.routes import (
+    embeddings,
+    generate,
+    generation,
+    live,
+    models,
+    operations,
+    page,
+    responses,
+    tokens,
+)
 from penstock.server.service import build_service
 
 ROUTERS = (
     generation.router,
     generate.router,
+    responses.router,
     embeddings.router,
     models.router,
     tokens.router,
@@ -42,6 +54,7 @@ def create_app(engine: AsyncEngine, config: Config, keys: KeyStore | None = None
     """
     app = FastAPI(title="Penstock", redirect_slashes=False, root_path=config.server.root_path)
     app.state.service = build_service(engine, config)
+    app.state.responses = ResponseStore(config.server.responses_bytes, config.server.responses_ttl)
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _answer_error)  # all others reach the envelope

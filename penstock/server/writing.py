@@ -76,9 +76,10 @@ def _candidates(entry: TokenLogprob) -> dict[int, replies.PromptLogprob]:
 
 def chat_logprobs(out: CompletionOutput) -> replies.ChatLogprobs:
     """Return the scores of an answer, or of news of it, in chat's form."""
-    return replies.ChatLogprobs([_scored(entry) for entry in out.logprobs or ()])
+    return replies.ChatLogprobs([scored(entry) for entry in out.logprobs or ()])
 
 
-def _scored(entry: TokenLogprob) -> replies.TokenLogprob:
+def scored(entry: TokenLogprob) -> replies.TokenLogprob:
+    """Return the scores of one token in chat's form."""
     top = [replies.TopLogprob(one.token, finite(one.logprob), list(one.bytes)) for one in entry.top]
     return replies.TokenLogprob(entry.token, finite(entry.logprob), list(entry.bytes), top)

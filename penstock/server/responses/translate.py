@@ -1,0 +1,98 @@
+"""From the body of a response to the chat that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.core.errors import InvalidRequest
+from penstock.server.schemas.chat import ChatRequest
+from penstock.server.schemas.responses import AllowedTools, FunctionChoice, FunctionTool, ResponsesRequest
+from penstock.server.turns import Message, led_by
+
+NAMES = {
+    "messages": "input.",
+    "prompt": "input.",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format.json_schema": "text.format",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+"""The client's names of chat's fields."""
+
+
+def chat_of(body: ResponsesRequest, messages: Sequence[Message]) -> ChatRequest:
+    """Return the chat that answers a conversation as the body asks.
+
+    Args:
+        body: of the response.
+        messages: the conversation, without the body's instructions.
+
+    Raises:
+        InvalidRequest, ValidationError: chat refuses a field; `NAMES` has the client's names.
+    """
+    fields = body.shared()
+    fields["messages"] = led_by(body.instructions, messages)
+    if body.max_output_tokens is not None:
+        fields["max_tokens"] = body.max_output_tokens
+    if body.wants_logprobs():
+        fields |= {"logprobs": True, "top_logprobs": body.top_logprobs or 0}
+    if body.reasoning is not None and body.reasoning.effort is not None:
+        fields["reasoning_effort"] = body.reasoning.effort
+    form = _response_format(body)
+    if form is not None:
+        fields["response_format"] = form
+    fields |= _tools(body)
+    return ChatRequest.model_validate(fields)
+
+
+def _response_format(body: ResponsesRequest) -> dict[str, Any] | None:
+    form = body.text.format if body.text is not None else None
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return {"type": "json_object"}
+    schema = {
+        "name": form.name or "answer",
+        "description": form.description,
+        "schema": form.schema_,
+        "strict": form.strict,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {key: value for key, value in schema.items() if value is not None},
+    }
+
+
+def _tools(body: ResponsesRequest) -> dict[str, Any]:
+    tools = [tool for tool in body.tools or () if isinstance(tool, FunctionTool)]
+    choice = body.tool_choice
+    fields: dict[str, Any] = {}
+    if isinstance(choice, AllowedTools):
+        tools = _allowed(tools, choice)
+        fields["tool_choice"] = choice.mode
+    elif isinstance(choice, FunctionChoice):
+        fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+    elif isinstance(choice, str):
+        fields["tool_choice"] = choice
+    if tools:
+        fields["tools"] = [_chat_tool(tool) for tool in tools]
+        if body.parallel_tool_calls is not None:
+            fields["parallel_tool_calls"] = body.parallel_tool_calls
+    elif fields.get("tool_choice") in ("none", "auto"):
+        del fields["tool_choice"]  # says nothing where there is nothing to choose from
+    return fields
+
+
+def _allowed(tools: Sequence[FunctionTool], choice: AllowedTools) -> list[FunctionTool]:
+    names = {tool.name for tool in choice.tools}
+    unknown = names - {tool.name for tool in tools}
+    if unknown:
+        raise InvalidRequest("tool_choice.tools", f"names tools that are not given: {sorted(unknown)[0]!r}")
+    return [tool for tool in tools if tool.name in names]
+
+
+def _chat_tool(tool: FunctionTool) -> dict[str, Any]:
+    function = tool.model_dump(exclude_none=True, exclude={"type"})
+    return {"type": "function", "function": function}
