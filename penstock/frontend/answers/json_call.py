@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.frontend.answers.calls import Calls
 from penstock.frontend.answers.events import AnswerEvent, TextDelta
-from penstock.frontend.answers.json_text import as_object, from_json, to_json
+from penstock.frontend.answers.json_text import Span, as_object, from_json, to_json
 
 _HEAD = re.compile(
     r'\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,'
@@ -22,40 +22,6 @@ _KEYS = ("name", "type", "id", "arguments", "parameters", "function")
 
 
 _Phase = Callable[[str, list[AnswerEvent]], str]
-
-
-class Span:
-    """Follows brackets and strings to find where a JSON value ends."""
-
-    def __init__(self) -> None:
-        self.depth = 0
-        self.foreign = False
-        """It ended at a ``<``, which JSON has in strings only: markup that follows a broken value."""
-        self._string = False
-        self._escaped = False
-
-    def end(self, text: str, floor: int = 0) -> int:
-        """Return how much of the text belongs to the value, up to where its depth is ``floor``; -1: all."""
-        for at, char in enumerate(text):
-            if self._string:
-                if self._escaped:
-                    self._escaped = False
-                elif char == "\\":
-                    self._escaped = True
-                elif char == '"':
-                    self._string = False
-            elif char == '"':
-                self._string = True
-            elif char in "{[":
-                self.depth += 1
-            elif char in "}]":
-                self.depth -= 1
-                if self.depth <= floor:
-                    return at + 1
-            elif char == "<":
-                self.foreign = True
-                return at
-        return -1
 
 
 class JsonCall:
@@ -116,8 +82,7 @@ class JsonCall:
             self.raw, self.broken = self.raw[: head.end()], True
             return rest
         events.append(self._calls.start(name))
-        self._span = Span()
-        self._span.depth = 1
+        self._span = Span(depth=1)
         self._phase = self._arguments
         return rest
 
@@ -149,8 +114,8 @@ class JsonCall:
         self.done = True
 
     def _arguments(self, text: str, events: list[AnswerEvent]) -> str:
-        end = self._span.end(text, floor=1)
-        events.append(self._calls.arguments(text if end < 0 else text[:end]))
+        piece, end = self._span.take(text, floor=1)
+        events.append(self._calls.arguments(piece))
         if end < 0:
             return ""
         events.append(self._calls.end())

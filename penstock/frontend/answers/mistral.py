@@ -6,7 +6,8 @@ import re
 
 from penstock.frontend.answers.calls import Calls
 from penstock.frontend.answers.events import AnswerEvent
-from penstock.frontend.answers.json_call import JsonCall, Span
+from penstock.frontend.answers.json_call import JsonCall
+from penstock.frontend.answers.json_text import Span
 from penstock.frontend.answers.markup import MarkupReader
 
 OPEN, ARGS, CALL_ID = "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"
@@ -86,10 +87,9 @@ class MistralReader(MarkupReader):
         return True
 
     def _arguments(self, events: list[AnswerEvent], last: bool) -> bool:
-        end = self._span.end(self.buffer)
-        taken = self.buffer if end < 0 else self.buffer[:end]
-        events.append(self.calls.arguments(taken))
-        self.buffer = self.buffer[len(taken) :]
+        piece, end = self._span.take(self.buffer)
+        events.append(self.calls.arguments(piece))
+        self.buffer = "" if end < 0 else self.buffer[end:]
         if end < 0 and not last:
             return False
         events.append(self.calls.end())

@@ -148,6 +148,7 @@ MARKS = [
     '{"a": 1}',
     "é",
     "\ud800",
+    "\x01",
 ]
 
 
@@ -196,6 +197,16 @@ def test_values_of_python_that_json_has_not():
 def test_an_answer_cut_off_in_a_call_keeps_what_was_there():
     _, said, calls = plain(read(['<tool_call>{"name": "f", "arguments": {"a": [1, '], "hermes"))
     assert said == "" and calls == [("f", '{"a": [1, ')]
+
+
+def test_control_characters_in_strings_are_escaped():
+    for text in (
+        '<tool_call>{"name": "f", "arguments": {\n"a": "x\ny\x1e\\n"}}</tool_call>',
+        '<tool_call>{"arguments": {\n"a": "x\ny\x1e\\n"}, "name": "f"}</tool_call>',
+    ):
+        for pieces in ([text], list(text)):
+            _, _, calls = plain(read(pieces, "hermes"))
+            assert json.loads(calls[0][1]) == {"a": "x\ny\x1e\n"}
 
 
 def test_ids_differ_and_have_the_form_that_the_template_takes_back():
