@@ -29,10 +29,18 @@ export async function call(path, { signal, body, accept = "application/json" } =
   let reply;
   try {
     const method = body === undefined ? "GET" : "POST";
-    reply = await fetch(base() + path, { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" });
+    reply = await fetch(base() + path, {
+      method,
+      headers,
+      signal,
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble(0, "The server did not answer.", { hint: "Is it still running, and can this device reach it?" });
+    throw new Trouble(0, "The server did not answer.", {
+      hint: "Is it still running, and can this device reach it?",
+    });
   }
   if (!reply.ok) throw await troubleOf(reply);
   return reply;
@@ -62,7 +70,9 @@ export function fromError(error, status = 0, retryAfter = null) {
     503: `The server cannot take this now.${wait}`,
     504: "The request took longer than its deadline allowed.",
   };
-  const fallback = status ? `The server answered with status ${status}.` : "The server ended the answer with an error.";
+  const fallback = status
+    ? `The server answered with status ${status}.`
+    : "The server ended the answer with an error.";
   const field = error.param ? `Look at the field “${error.param}”.` : "";
   const hint = hints[status] ?? (status >= 500 ? "The server's log has the cause." : field);
   return new Trouble(status, said || fallback, { ...more, hint });

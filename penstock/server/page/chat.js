@@ -1,21 +1,10 @@
 // The conversation: kept in memory, sent whole with every request, streamed answers put on screen as they come.
 
 import { Trouble, call, events, fromError } from "./api.js";
+import { TRIES } from "./controls.js";
 import { byId, el, plural, say } from "./dom.js";
 import { buildRequest } from "./request.js";
 import { Asked, Answered } from "./turn.js";
-
-const TRIES = [
-  { title: "Tell a short story", prompt: "Tell me a short story about a fox.", note: "A plain streamed answer." },
-  { title: "See how sure it is", prompt: "What is 12 plus 7?", set: { logprobs: true, temperature: 0 },
-    note: "Each token coloured by its probability." },
-  { title: "Three answers at once", prompt: "Give me a name for a boat.", set: { n: 3, temperature: 1 },
-    note: "They share the memory of the prompt." },
-  { title: "Only valid JSON", prompt: "Describe Paris as JSON.", note: "Tokens that would break the form are masked.",
-    set: { format: "json_schema", max_tokens: 80, form: JSON.stringify({ type: "object",
-      properties: { city: { type: "string", maxLength: 24 }, large: { type: "boolean" } }, required: ["city", "large"],
-      additionalProperties: false }, null, 2) } },
-];
 
 export class Chat {
   /** `settings` is the panel; `sketch(body, problems)` shows the request that would be sent. */
@@ -24,8 +13,14 @@ export class Chat {
     this.prompt = byId("prompt");
     this.scroll = byId("scroll");
     this.follow = true;
-    byId("composer").addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
-    this.prompt.addEventListener("input", () => { this.fit(); this.preview(); });
+    byId("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.send();
+    });
+    this.prompt.addEventListener("input", () => {
+      this.fit();
+      this.preview();
+    });
     this.prompt.addEventListener("keydown", (event) => this.key(event));
     byId("stop").addEventListener("click", () => this.stop());
     byId("clear").addEventListener("click", () => this.clear());
@@ -35,13 +30,25 @@ export class Chat {
     this.scroll.addEventListener("scroll", () => {
       this.follow = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 48;
     });
-    byId("tries").append(...TRIES.map((one) => el("li", {}, el("button", { type: "button", on: { click: () => this.attempt(one) } },
-      el("b", {}, one.title), el("span", {}, one.note)))));
+    byId("tries").append(
+      ...TRIES.map((one) =>
+        el(
+          "li",
+          {},
+          el(
+            "button",
+            { type: "button", on: { click: () => this.attempt(one) } },
+            el("b", {}, one.title),
+            el("span", {}, one.note),
+          ),
+        ),
+      ),
+    );
     this.preview();
   }
 
   attempt({ prompt, set }) {
-    this.settings.preset(set ?? {});
+    this.settings.preset(set);
     this.prompt.value = prompt;
     this.send();
   }
@@ -49,7 +56,10 @@ export class Chat {
   key(event) {
     if (event.key === "ArrowUp" && !this.prompt.value && !this.busy) {
       const last = this.turns.findLast((turn) => turn.message?.role === "user");
-      if (last) { event.preventDefault(); last.edit(); }
+      if (last) {
+        event.preventDefault();
+        last.edit();
+      }
     }
     if (event.key !== "Enter" || event.isComposing || event.shiftKey) return;
     const touch = matchMedia("(pointer: coarse)").matches;
@@ -87,7 +97,11 @@ export class Chat {
   send() {
     const text = this.prompt.value.trim();
     if (!text || this.busy) return;
-    if (Object.keys(this.request().problems).length) { this.preview(); byId("open-panel").dispatchEvent(new Event("wanted")); return; }
+    if (Object.keys(this.request().problems).length) {
+      this.preview();
+      byId("open-panel").dispatchEvent(new Event("wanted"));
+      return;
+    }
     this.prompt.value = "";
     this.fit();
     this.ask([{ role: "user", content: text }]);
@@ -145,7 +159,8 @@ export class Chat {
     this.busy = controller;
     byId("stop").hidden = !controller;
     byId("send").hidden = Boolean(controller);
-    if (!controller && (document.activeElement === document.body || document.activeElement === byId("stop"))) this.prompt.focus();
+    if (!controller && (document.activeElement === document.body || document.activeElement === byId("stop")))
+      this.prompt.focus();
   }
 
   keepUp() {
@@ -167,9 +182,17 @@ export class Chat {
     this.setBusy(controller);
     const voice = new Voice();
     const took = { began: performance.now(), first: null, last: null, usage: null, finish: null };
-    const painter = setInterval(() => { turn.render(); this.keepUp(); voice.hear(turn.answers[0].text); }, 50);
+    const painter = setInterval(() => {
+      turn.render();
+      this.keepUp();
+      voice.hear(turn.answers[0].text);
+    }, 50);
     try {
-      await this.read(await call("/v1/chat/completions", { body, signal: controller.signal, accept: "text/event-stream" }), turn, took);
+      await this.read(
+        await call("/v1/chat/completions", { body, signal: controller.signal, accept: "text/event-stream" }),
+        turn,
+        took,
+      );
     } catch (error) {
       this.failed(error, turn, took);
     }
@@ -177,7 +200,13 @@ export class Chat {
     turn.render();
     const since = (time) => (time === null ? null : (time - took.began) / 1000);
     turn.setBusy(false);
-    turn.measure({ first: since(took.first), last: since(took.last), end: since(performance.now()), usage: took.usage, finish: took.finish });
+    turn.measure({
+      first: since(took.first),
+      last: since(took.last),
+      end: since(performance.now()),
+      usage: took.usage,
+      finish: took.finish,
+    });
     if (took.finish === "tool_calls") turn.askTools();
     if (this.busy === controller) this.setBusy(null);
     voice.end(turn.answers[0].text, took);
@@ -199,7 +228,10 @@ export class Chat {
         took.first ??= took.last;
       }
     }
-    if (!took.finish) throw new Trouble(0, "The connection broke before the answer was complete.", { hint: "What arrived is kept." });
+    if (!took.finish)
+      throw new Trouble(0, "The connection broke before the answer was complete.", {
+        hint: "What arrived is kept.",
+      });
   }
 
   failed(error, turn, took) {
@@ -209,9 +241,17 @@ export class Chat {
     }
     took.finish = "error";
     const broken = error instanceof TypeError || error.status === undefined;
-    const trouble = broken ? new Trouble(0, "The connection broke before the answer was complete.", { hint: "What arrived is kept." }) : error;
+    const trouble = broken
+      ? new Trouble(0, "The connection broke before the answer was complete.", {
+          hint: "What arrived is kept.",
+        })
+      : error;
     turn.fail(trouble, trouble.status === 401 ? ["Enter a key", this.needKey] : null);
-    const fields = { "response_format": "form", "structured_outputs": "form", "max_completion_tokens": "max_tokens" };
+    const fields = {
+      response_format: "form",
+      structured_outputs: "form",
+      max_completion_tokens: "max_tokens",
+    };
     const name = fields[trouble.param?.split(/[.[]/)[0]] ?? trouble.param?.split(/[.[]/)[0];
     if (this.settings.fields.has(name)) setTimeout(() => this.settings.mark({ [name]: trouble.message }));
   }
@@ -227,7 +267,13 @@ class Voice {
 
   hear(text) {
     const now = performance.now();
-    const end = Math.max(text.lastIndexOf(". "), text.lastIndexOf("\n"), text.lastIndexOf("! "), text.lastIndexOf("? ")) + 1;
+    const end =
+      Math.max(
+        text.lastIndexOf(". "),
+        text.lastIndexOf("\n"),
+        text.lastIndexOf("! "),
+        text.lastIndexOf("? "),
+      ) + 1;
     if (now - this.last < 2000 || end <= this.at) return;
     say(byId("spoken"), text.slice(this.at, end));
     Object.assign(this, { at: end, last: now });

@@ -5,7 +5,8 @@ const SVG = "http://www.w3.org/2000/svg";
 function fill(node, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === undefined || value === null || value === false) continue;
-    if (name === "on") for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+    if (name === "on")
+      for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (name === "value") node.value = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
@@ -48,7 +49,16 @@ export function seconds(value) {
   return value < 7200 ? `${short(value / 60)} min` : `${short(value / 3600)} h`;
 }
 
-export const percent = (share) => (Number.isFinite(share) ? `${short(Math.round(share * 1000) / 10)} %` : "–");
+/** Seconds that count up: 43 s, 12 min, 3 h 5 min, 2 d 4 h. */
+export function duration(value) {
+  const [days, hours, minutes] = [value / 86400, (value / 3600) % 24, (value / 60) % 60].map(Math.floor);
+  if (days) return `${days} d ${hours} h`;
+  if (hours) return `${hours} h ${minutes} min`;
+  return minutes ? `${minutes} min` : `${Math.floor(value)} s`;
+}
+
+export const percent = (share) =>
+  Number.isFinite(share) ? `${short(Math.round(share * 1000) / 10)} %` : "–";
 
 export const plural = (count, word, words = `${word}s`) => `${whole(count)} ${count === 1 ? word : words}`;
 

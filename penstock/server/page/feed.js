@@ -10,10 +10,23 @@ const SLOWEST = 10000; // milliseconds between two attempts, at most
 /** Listens while started. `told(feed)` runs after each event, `changed(feed)` when the connection's state does. */
 export class Feed {
   constructor(told, changed) {
-    Object.assign(this, { told, changed, states: [], steps: [], state: "idle", trouble: null, heard: 0, nextTry: 0 });
+    Object.assign(this, {
+      told,
+      changed,
+      states: [],
+      steps: [],
+      state: "idle",
+      trouble: null,
+      heard: 0,
+      nextTry: 0,
+    });
     document.addEventListener("visibilitychange", () => (document.hidden ? this.rest() : this.wake()));
-    window.addEventListener("penstock:key", () => { if (this.wanted) this.retry(); });
-    window.addEventListener("online", () => { if (this.state === "lost") this.retry(); });
+    window.addEventListener("penstock:key", () => {
+      if (this.wanted) this.retry();
+    });
+    window.addEventListener("online", () => {
+      if (this.state === "lost") this.retry();
+    });
   }
 
   get now() {

@@ -10,7 +10,10 @@ import { tabs } from "./tabs.js";
 
 const THEMES = {
   auto: ["as the system", "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16zM12 4v16M12 8.5h6.4M12 12h7.6M12 15.5h6.4"],
-  light: ["light", "M12 8a4 4 0 1 0 0 8a4 4 0 0 0 0-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M19 5l-2 2M7 17l-2 2"],
+  light: [
+    "light",
+    "M12 8a4 4 0 1 0 0 8a4 4 0 0 0 0-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M19 5l-2 2M7 17l-2 2",
+  ],
   dark: ["dark", "M20 14a8 8 0 1 1-10-10a7 7 0 0 0 10 10z"],
 };
 
@@ -23,8 +26,14 @@ function theme() {
     else document.documentElement.dataset.theme = now;
     button.setAttribute("aria-label", `Theme: ${name}`);
     button.title = `Theme: ${name}`;
-    const icon = svg("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2,
-      "stroke-linecap": "round", "stroke-linejoin": "round" });
+    const icon = svg("path", {
+      d: path,
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": 2,
+      "stroke-linecap": "round",
+      "stroke-linejoin": "round",
+    });
     button.replaceChildren(svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, icon));
   };
   button.addEventListener("click", () => {
@@ -41,15 +50,23 @@ function views(onShow) {
     const live = location.hash === "#/live";
     byId("live").hidden = !live;
     byId("playground").hidden = live;
-    for (const [id, here] of [["nav-live", live], ["nav-playground", !live]]) {
+    for (const [id, here] of [
+      ["nav-live", live],
+      ["nav-playground", !live],
+    ]) {
       if (here) byId(id).setAttribute("aria-current", "page");
       else byId(id).removeAttribute("aria-current");
     }
     document.title = `${live ? "Live" : "Playground"} · Penstock`;
     onShow(live);
   };
-  window.addEventListener("hashchange", () => { if (location.hash.startsWith("#/")) show(); });
-  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
+  window.addEventListener("hashchange", () => {
+    if (location.hash.startsWith("#/")) show();
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
   show();
 }
 
@@ -64,11 +81,18 @@ function panel() {
     (open ? byId("close-panel") : opener).focus();
   };
   opener.addEventListener("click", () => set(true));
-  opener.addEventListener("wanted", () => { if (opener.offsetParent) set(true); });
+  opener.addEventListener("wanted", () => {
+    if (opener.offsetParent) set(true);
+  });
   byId("close-panel").addEventListener("click", () => set(false));
-  sheet.addEventListener("keydown", (event) => { if (event.key === "Escape" && sheet.classList.contains("is-open")) set(false); });
+  sheet.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && sheet.classList.contains("is-open")) set(false);
+  });
   matchMedia("(max-width: 860px)").addEventListener("change", ({ matches }) => {
-    if (!matches) { sheet.classList.remove("is-open"); byId("talk").inert = false; }
+    if (!matches) {
+      sheet.classList.remove("is-open");
+      byId("talk").inert = false;
+    }
   });
   return set;
 }
@@ -80,14 +104,22 @@ function requestView() {
     say(byId("code"), snippet(form, body));
     say(byId("request-note"), NOTES[form]);
   };
-  byId("forms").append(...Object.entries(FORMS).map(([name, label]) => {
-    const input = el("input", { type: "radio", name: "form", value: name, checked: name === form });
-    input.addEventListener("change", () => { form = name; show(); });
-    return el("label", {}, input, label);
-  }));
+  byId("forms").append(
+    ...Object.entries(FORMS).map(([name, label]) => {
+      const input = el("input", { type: "radio", name: "form", value: name, checked: name === form });
+      input.addEventListener("change", () => {
+        form = name;
+        show();
+      });
+      return el("label", {}, input, label);
+    }),
+  );
   copies(byId("copy"), () => snippet(form, body));
   window.addEventListener("penstock:key", show);
-  return (next) => { body = next; show(); };
+  return (next) => {
+    body = next;
+    show();
+  };
 }
 
 /** Ask which model is served; until it is known the request names none. */
@@ -100,7 +132,9 @@ async function model(chat, settings) {
     say(byId("empty-model"), id);
     settings.context(context);
   } catch (error) {
-    byId("model").replaceChildren(error.status === 401 ? "An API key is needed" : "The model is not known yet");
+    byId("model").replaceChildren(
+      error.status === 401 ? "An API key is needed" : "The model is not known yet",
+    );
   }
   chat.preview();
 }
@@ -140,8 +174,13 @@ function start() {
   window.addEventListener("penstock:key", () => model(chat, settings));
   model(chat, settings);
   askHealth();
-  setInterval(() => { if (!document.hidden) askHealth(); }, 5000);
-  const live = new Live(showHealth, () => { location.hash = "#/playground"; setTimeout(needKey); });
+  setInterval(() => {
+    if (!document.hidden) askHealth();
+  }, 5000);
+  const live = new Live(showHealth, () => {
+    location.hash = "#/playground";
+    setTimeout(needKey);
+  });
   views((shown) => live.show(shown));
 }
 

@@ -1,11 +1,30 @@
 // From settings and conversation to the body of /v1/chat/completions, with what is wrong with it in words.
 
-const NUMBERS = ["temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "n",
-  "presence_penalty", "frequency_penalty", "repetition_penalty"];
+const NUMBERS = [
+  "temperature",
+  "top_p",
+  "top_k",
+  "min_p",
+  "max_tokens",
+  "seed",
+  "n",
+  "presence_penalty",
+  "frequency_penalty",
+  "repetition_penalty",
+];
 const WHOLE = new Set(["top_k", "max_tokens", "seed", "n"]);
-const RANGES = { temperature: [0, 100], top_p: [Number.MIN_VALUE, 1], top_k: [0, 2 ** 53], min_p: [0, 1],
-  max_tokens: [1, 2 ** 53], n: [1, 128], seed: [-(2 ** 53), 2 ** 53], presence_penalty: [-2, 2],
-  frequency_penalty: [-2, 2], repetition_penalty: [Number.MIN_VALUE, 100] };
+const RANGES = {
+  temperature: [0, 100],
+  top_p: [Number.MIN_VALUE, 1],
+  top_k: [0, 2 ** 53],
+  min_p: [0, 1],
+  max_tokens: [1, 2 ** 53],
+  n: [1, 128],
+  seed: [-(2 ** 53), 2 ** 53],
+  presence_penalty: [-2, 2],
+  frequency_penalty: [-2, 2],
+  repetition_penalty: [Number.MIN_VALUE, 100],
+};
 
 /** Return {body, problems}: problems is {setting: text}, empty when the body can be sent. */
 export function buildRequest(model, settings, messages) {
@@ -34,7 +53,8 @@ function fault(name, value) {
   const [low, high] = RANGES[name];
   if (!Number.isFinite(value)) return "This must be a number.";
   if (WHOLE.has(name) && !Number.isInteger(value)) return "This must be a whole number.";
-  if (value < low) return low === Number.MIN_VALUE ? "This must be above 0." : `This must be at least ${low}.`;
+  if (value < low)
+    return low === Number.MIN_VALUE ? "This must be above 0." : `This must be at least ${low}.`;
   return value > high ? `This must be at most ${high}.` : "";
 }
 
@@ -46,7 +66,8 @@ function putFormat(body, { format, form }, problems) {
   else if (format === "choice") body.structured_outputs = { choice: form.split("\n").filter(Boolean) };
   else {
     const schema = parsed(form, "form", problems);
-    if (schema !== undefined) body.response_format = { type: "json_schema", json_schema: { name: "answer", schema, strict: true } };
+    if (schema !== undefined)
+      body.response_format = { type: "json_schema", json_schema: { name: "answer", schema, strict: true } };
   }
 }
 

@@ -1,203 +1,223 @@
-// The controls of a request: what each means, its range, and the values that were set. Unset ones are not sent.
+// The settings panel: its controls, and the values that were set. What is not set is not sent.
 
 import { getKey, setKey } from "./api.js";
+import { FORMATS, PENALTIES, SAMPLING, TOOLS } from "./controls.js";
 import { el } from "./dom.js";
 
-const SAMPLING = [
-  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, rest: 1,
-    help: "How freely tokens are drawn: 0 always takes the likeliest, above 1 gets wild." },
-  { name: "top_p", label: "Top p", min: 0.01, max: 1, step: 0.01, rest: 1,
-    help: "Draw from the likeliest tokens that make up this probability together." },
-  { name: "top_k", label: "Top k", min: 0, max: 200, step: 1, rest: 0, open: true,
-    help: "Draw from the k likeliest tokens; 0 keeps all.", range: "0 or more" },
-  { name: "min_p", label: "Min p", min: 0, max: 1, step: 0.01, rest: 0,
-    help: "Drop tokens below this share of the likeliest one's probability." },
-  { name: "max_tokens", label: "Most tokens", min: 1, max: 2048, step: 1, rest: 2048, open: true,
-    help: "End the answer after so many tokens." },
-  { name: "seed", label: "Seed", step: 1, help: "The same seed gives the same answer, whatever else is running.",
-    range: "any whole number" },
-  { name: "n", label: "Answers", min: 1, max: 8, step: 1, rest: 1,
-    help: "So many answers at once; they share the prompt's memory." },
-];
-const PENALTIES = [
-  { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, rest: 0,
-    help: "Above 0: avoid tokens that the answer has already used." },
-  { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.1, rest: 0,
-    help: "The same, by how often they were used." },
-  { name: "repetition_penalty", label: "Repetition penalty", min: 0.1, max: 2, step: 0.05, rest: 1,
-    help: "Above 1: divide the scores of tokens seen in prompt and answer." },
-];
-const FORMATS = {
-  text: { label: "Free text" },
-  json_object: { label: "JSON, any object" },
-  json_schema: { label: "JSON of a schema", box: "JSON schema", sample:
-    '{\n  "type": "object",\n  "properties": {"city": {"type": "string"}},\n  "required": ["city"]\n}' },
-  regex: { label: "Regular expression", box: "Regular expression", sample: "(yes|no), because [a-z ]{5,40}\\." },
-  choice: { label: "One of these", box: "Choices, one per line", sample: "yes\nno" },
-};
-export const TOOLS_SAMPLE = JSON.stringify([{ type: "function", function: { name: "get_weather",
-  description: "Weather of a city", parameters: { type: "object", properties: { city: { type: "string" } },
-    required: ["city"] } } }], null, 2);
+const SAMPLES = new Set(Object.values(FORMATS).map(({ sample }) => sample));
 
-/** The settings panel; `values` is a plain object of what was set. Calls `changed` after every change. */
+/** `values` is a plain object of what was set; `changed()` runs after every change. */
 export class Settings {
   constructor(root, changed) {
-    this.root = root;
     this.values = {};
-    this.fields = new Map(); // name -> {input, show(value)}
+    this.fields = new Map(); // name -> {input, slot, show(value)}
     this.changed = changed;
     root.append(
-      section("Prompt", true, this.area("system", "System prompt", "How the model should behave, in every turn.", "You are …")),
-      section("Sampling", true, SAMPLING.map((one) => this.number(one))),
-      section("Penalties and stops", false, PENALTIES.map((one) => this.number(one)),
-        this.area("stop", "Stop strings", "One a line; the answer ends before the first that appears.", "")),
-      section("Output", false, this.format(), this.check("logprobs", "Colour tokens by probability",
-        "Ask for each token's probability and its four runners-up.")),
-      section("Tools", false, this.area("tools", "Tools, as JSON", "Functions that the model may call; you answer for them.", TOOLS_SAMPLE, true),
-        this.choice("tool_choice", "Tool choice", "Whether it may, must not or must call one.",
-          { "": "automatic", none: "none", required: "required" })),
-      section("Connection", true, this.key(), this.text("tenant", "Tenant",
-        "Whom fair scheduling charges for this request. A key that belongs to a tenant decides it.", "default")),
+      section("Prompt", true, this.system()),
+      section("Sampling", true, ...SAMPLING.map((one) => this.number(one))),
+      section("Penalties and stops", false, ...PENALTIES.map((one) => this.number(one)), this.stops()),
+      section("Output", false, ...this.format(), this.logprobs()),
+      section("Tools", false, ...this.tools()),
+      section("Connection", true, this.key(), this.tenant()),
     );
   }
 
   set(name, value) {
-    if (value === undefined || value === "" || value === false) delete this.values[name];
-    else this.values[name] = value;
-    this.fields.get(name)?.show(this.values[name]);
+    this.put(name, value);
     this.changed();
   }
 
-  /** Set several at once and drop all others except the system prompt. */
+  put(name, value) {
+    if (value === undefined || value === "" || value === false) delete this.values[name];
+    else this.values[name] = value;
+    this.fields.get(name).show(this.values[name]);
+  }
+
+  /** Set exactly these; only the system prompt is kept, where they do not name it. */
   preset(values) {
-    const kept = this.values.system === undefined ? {} : { system: this.values.system };
-    for (const name of this.fields.keys()) this.fields.get(name).show(undefined);
-    this.values = {};
-    for (const [name, value] of Object.entries({ ...kept, ...values })) this.set(name, value);
+    const wanted = { system: this.values.system, ...values };
+    for (const name of this.fields.keys()) this.put(name, wanted[name]);
     this.changed();
   }
 
   reset() {
-    delete this.values.system;
-    this.preset({});
+    this.preset({ system: undefined });
   }
 
-  /** Mark the fields at fault; `problems` is {name: text}. Opens their sections. */
+  /** Mark the fields at fault, and open their sections; `problems` is {name: text}. */
   mark(problems) {
     for (const [name, { input, slot }] of this.fields) {
       const text = problems[name] ?? "";
       if (text) input.setAttribute("aria-invalid", "true");
       else input.removeAttribute("aria-invalid");
-      if (slot && slot.textContent !== text) slot.textContent = text;
+      if (slot.textContent !== text) slot.textContent = text;
       if (text) input.closest("details").open = true;
     }
   }
 
-  /** Fit the ranges to the served model. */
+  /** Fit the limit of an answer to the served model's context, in tokens. */
   context(tokens) {
-    this.limit = tokens;
-    const { slider, input, range } = this.fields.get("max_tokens");
-    slider.max = input.max = tokens;
-    if (this.values.max_tokens === undefined) slider.value = tokens;
+    const { slider, range } = this.fields.get("max_tokens");
+    slider.max = tokens;
+    slider.dataset.rest = tokens;
     range.textContent = `1 to ${tokens}`;
+    this.put("max_tokens", this.values.max_tokens);
   }
 
-  number({ name, label, help, min, max, step, rest, open, range }) {
+  /** Register an input and return its row: label, help, the place for what is wrong with it. */
+  row(name, kind, label, help, input, ...more) {
     const id = `set-${name}`;
-    const input = el("input", { id, type: "number", min, max: open ? undefined : max, step: step < 1 ? "any" : step,
-      inputmode: step < 1 ? "decimal" : "numeric", placeholder: "default", "aria-describedby": `${id}-help ${id}-problem` });
-    const slider = rest === undefined ? null
-      : el("input", { type: "range", min, max, step, value: rest, "aria-label": `${label}, slider`, tabindex: "-1" });
-    const shown = el("span", {}, range ?? (min === undefined ? "" : `${min} to ${max}`));
     const slot = el("p", { class: "problem", id: `${id}-problem` });
+    input.id = id;
+    input.setAttribute("aria-describedby", `${id}-help ${id}-problem`);
     const show = (value) => {
-      if (document.activeElement !== input || value === undefined || Number(input.value) !== value) input.value = value ?? "";
-      if (slider) slider.value = value ?? (name === "max_tokens" && this.limit ? this.limit : rest);
-      row.classList.toggle("is-set", value !== undefined);
+      if (input.value !== (value ?? "")) input.value = value ?? "";
     };
-    input.addEventListener("input", () => this.set(name, input.value === "" ? undefined : input.valueAsNumber));
-    slider?.addEventListener("input", () => this.set(name, slider.valueAsNumber));
-    const row = el("div", { class: "control" },
-      el("label", { for: id }, label), input, slider,
-      el("p", { class: "help", id: `${id}-help` }, help, " ", el("span", { class: "range" }, shown)), slot);
-    this.fields.set(name, { input, slider, slot, range: shown, show });
+    this.fields.set(name, { input, slot, show });
+    const words = [el("label", { for: id }, label), el("p", { class: "help", id: `${id}-help` }, help)];
+    return el("div", { class: `control ${kind}` }, words, input, slot, more);
+  }
+
+  /** A row for text: a line, or several. */
+  text(name, label, help, props = {}, ...more) {
+    const { rows, ...rest } = props;
+    const input = rows
+      ? el("textarea", { rows, spellcheck: "false", ...rest })
+      : el("input", { type: "text", autocomplete: "off", ...rest });
+    input.addEventListener("input", () => this.set(name, rows ? input.value : input.value.trim()));
+    const row = this.row(name, "wide", label, help, input, ...more);
+    if (!rows) {
+      this.fields.get(name).show = (value) => {
+        if (input.value.trim() !== (value ?? "")) input.value = value ?? "";
+      };
+    }
     return row;
   }
 
-  area(name, label, help, sample, example = false) {
-    const id = `set-${name}`;
-    const input = el("textarea", { id, rows: name === "system" ? 3 : 2, placeholder: example ? "" : sample, spellcheck: name === "system",
-      "aria-describedby": `${id}-help ${id}-problem`, class: example ? "mono" : null });
-    const slot = el("p", { class: "problem", id: `${id}-problem` });
-    const show = (value) => { if (input.value !== (value ?? "")) input.value = value ?? ""; };
-    input.addEventListener("input", () => this.set(name, input.value));
-    this.fields.set(name, { input, slot, show });
-    const fill = example && el("button", { type: "button", class: "small", on: { click: () => this.set(name, sample) } }, "Fill in an example");
-    return el("div", { class: "control wide" }, el("label", { for: id }, label),
-      el("p", { class: "help", id: `${id}-help` }, help), input, slot, fill || null);
-  }
-
-  text(name, label, help, sample) {
-    const id = `set-${name}`;
-    const input = el("input", { id, type: "text", placeholder: sample, autocomplete: "off", "aria-describedby": `${id}-help ${id}-problem` });
-    const slot = el("p", { class: "problem", id: `${id}-problem` });
-    input.addEventListener("input", () => this.set(name, input.value.trim()));
-    this.fields.set(name, { input, slot, show: (value) => { if (input.value.trim() !== (value ?? "")) input.value = value ?? ""; } });
-    return el("div", { class: "control wide" }, el("label", { for: id }, label),
-      el("p", { class: "help", id: `${id}-help` }, help), input, slot);
-  }
-
-  check(name, label, help) {
-    const id = `set-${name}`;
-    const input = el("input", { id, type: "checkbox", "aria-describedby": `${id}-help` });
-    input.addEventListener("change", () => this.set(name, input.checked));
-    this.fields.set(name, { input, show: (value) => (input.checked = Boolean(value)) });
-    return el("div", { class: "control tick" }, input, el("label", { for: id }, label),
-      el("p", { class: "help", id: `${id}-help` }, help));
+  number({ name, label, help, min, max, step, rest, open, range }) {
+    const input = el("input", {
+      type: "number",
+      min,
+      max: open ? undefined : max,
+      step: step < 1 ? "any" : step,
+      inputmode: step < 1 ? "decimal" : "numeric",
+      placeholder: "default",
+    });
+    const shown = el("span", { class: "range" }, range ?? `${min} to ${max}`);
+    // The keyboard has the number itself; a second tab stop a row would only be in the way.
+    const slider =
+      rest !== undefined &&
+      el("input", {
+        type: "range",
+        min,
+        max,
+        step,
+        tabindex: "-1",
+        "data-rest": rest,
+        "aria-label": `${label}, slider`,
+      });
+    const row = this.row(name, "number", label, [help, " ", shown], input, slider || null);
+    const show = (value) => {
+      const typing = document.activeElement === input && value !== undefined;
+      if (!typing || input.valueAsNumber !== value) input.value = Number.isNaN(value) ? "" : (value ?? "");
+      if (slider) slider.value = value ?? slider.dataset.rest;
+      row.classList.toggle("is-set", value !== undefined);
+    };
+    input.addEventListener("input", () => {
+      const empty = input.value === "" && !input.validity.badInput;
+      this.set(name, empty ? undefined : input.valueAsNumber);
+    });
+    if (slider) slider.addEventListener("input", () => this.set(name, slider.valueAsNumber));
+    Object.assign(this.fields.get(name), { slider, range: shown, show });
+    show(undefined);
+    return row;
   }
 
   choice(name, label, help, options) {
-    const id = `set-${name}`;
-    const input = el("select", { id, "aria-describedby": `${id}-help` },
-      Object.entries(options).map(([value, text]) => el("option", { value }, text)));
+    const items = Object.entries(options).map(([value, text]) => el("option", { value }, text));
+    const input = el("select", {}, items);
     input.addEventListener("change", () => this.set(name, input.value));
-    this.fields.set(name, { input, show: (value) => (input.value = value ?? "") });
-    return el("div", { class: "control wide" }, el("label", { for: id }, label),
-      el("p", { class: "help", id: `${id}-help` }, help), input);
+    return this.row(name, "wide", label, help, input);
+  }
+
+  system() {
+    const help = "How the model should behave, in every turn.";
+    return this.text("system", "System prompt", help, {
+      rows: 3,
+      placeholder: "You are …",
+      spellcheck: "true",
+    });
+  }
+
+  stops() {
+    return this.text("stop", "Stop strings", "One a line; the answer ends before the first that appears.", {
+      rows: 2,
+    });
+  }
+
+  logprobs() {
+    const input = el("input", { type: "checkbox" });
+    const help = "Ask for each token's probability and its four runners-up.";
+    const row = this.row("logprobs", "tick", "Colour tokens by probability", help, input);
+    input.addEventListener("change", () => this.set("logprobs", input.checked));
+    this.fields.get("logprobs").show = (value) => (input.checked = Boolean(value));
+    return row;
   }
 
   format() {
-    const kinds = Object.fromEntries(Object.entries(FORMATS).map(([kind, { label }]) => [kind === "text" ? "" : kind, label]));
-    const row = this.choice("format", "Answer in the form of", "The server masks every token that would break the form.", kinds);
-    const { input, show } = this.fields.get("format");
-    const box = this.area("form", "Form", "", "", false);
-    const label = box.querySelector("label");
-    const adapt = () => {
-      const { box: name, sample } = FORMATS[input.value || "text"];
+    const labels = Object.fromEntries(Object.entries(FORMATS).map(([kind, { label }]) => [kind, label]));
+    const help = "The server masks every token that would break the form.";
+    const row = this.choice("format", "Answer in the form of", help, labels);
+    const box = this.text("form", "Form", "", { rows: 5, class: "mono" });
+    const { input } = this.fields.get("format");
+    this.fields.get("format").show = (value) => {
+      input.value = value ?? "";
+      const { box: name, sample } = FORMATS[input.value];
       box.hidden = !name;
-      label.textContent = name ?? "";
-      this.fields.get("form").input.placeholder = sample ?? "";
+      box.querySelector("label").textContent = name ?? "";
+      if (name && SAMPLES.has(this.values.form)) this.put("form", sample);
     };
-    this.fields.get("form").input.classList.add("mono");
-    this.fields.set("format", { input, show: (value) => { show(value); adapt(); } });
-    input.addEventListener("change", () => {
-      const { sample } = FORMATS[input.value || "text"];
-      if (Object.values(FORMATS).some((one) => one.sample === this.values.form) || !this.values.form) this.set("form", sample ?? "");
-      adapt();
-    });
-    adapt();
+    this.fields.get("format").show();
     return [row, box];
   }
 
+  tools() {
+    const fill = el("button", { type: "button", class: "small" }, "Fill in an example");
+    fill.addEventListener("click", () => this.set("tools", TOOLS));
+    const help = "Functions that the model may call; you play them.";
+    const choices = { "": "automatic", none: "none", required: "required" };
+    return [
+      this.text("tools", "Tools, as a JSON list", help, { rows: 4, class: "mono" }, fill),
+      this.choice("tool_choice", "Tool choice", "Whether it may, must not or must call one.", choices),
+    ];
+  }
+
   key() {
-    const input = el("input", { id: "set-key", type: "password", autocomplete: "off", placeholder: "none needed on an open server",
-      "aria-describedby": "set-key-help", value: getKey() });
-    input.addEventListener("change", () => { setKey(input.value.trim()); this.changed(); });
-    this.fields.set("api_key", { input, show: () => {} });
-    return el("div", { class: "control wide" }, el("label", { for: "set-key" }, "API key"),
-      el("p", { class: "help", id: "set-key-help" }, "Kept in this browser tab only, and forgotten when it closes."), input);
+    const input = el("input", { type: "password", autocomplete: "off", value: getKey() });
+    input.placeholder = "none needed on an open server";
+    input.addEventListener("change", () => setKey(input.value.trim()));
+    const row = this.row(
+      "key",
+      "wide",
+      "API key",
+      "Kept in this browser tab only, and forgotten when it closes.",
+      input,
+    );
+    this.fields.get("key").show = () => {};
+    const keep = (event) => {
+      event.preventDefault();
+      input.blur(); // which commits it
+    };
+    return el("form", { on: { submit: keep } }, row);
+  }
+
+  tenant() {
+    const help = "Whom fair scheduling charges. A key that belongs to a tenant decides it.";
+    return this.text("tenant", "Tenant", help, { placeholder: "default" });
   }
 }
 
-const section = (title, open, ...rows) =>
-  el("details", { class: "section", open }, el("summary", {}, el("h3", {}, title)), el("div", { class: "rows" }, ...rows.flat()));
+function section(title, open, ...rows) {
+  const summary = el("summary", {}, el("h3", {}, title));
+  return el("details", { class: "section", open }, summary, el("div", { class: "rows" }, ...rows));
+}

@@ -2,8 +2,25 @@
 
 import { base, getKey } from "./api.js";
 
-const OPENAI = new Set(["model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "presence_penalty",
-  "frequency_penalty", "stop", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "stream", "stream_options"]);
+const OPENAI = new Set([
+  "model",
+  "messages",
+  "temperature",
+  "top_p",
+  "max_tokens",
+  "seed",
+  "n",
+  "presence_penalty",
+  "frequency_penalty",
+  "stop",
+  "logprobs",
+  "top_logprobs",
+  "response_format",
+  "tools",
+  "tool_choice",
+  "stream",
+  "stream_options",
+]);
 const KEY_VARIABLE = "PENSTOCK_API_KEY";
 
 export const FORMS = { json: "JSON", curl: "curl", python: "Python" };
@@ -15,7 +32,9 @@ export const NOTES = {
 
 /** Return the text of a request body in one of `FORMS`. */
 export function snippet(form, body) {
-  return { json: () => JSON.stringify(body, null, 2), curl: () => curl(body), python: () => python(body) }[form]();
+  return { json: () => JSON.stringify(body, null, 2), curl: () => curl(body), python: () => python(body) }[
+    form
+  ]();
 }
 
 function curl(body) {
@@ -48,7 +67,8 @@ function literal(value, depth) {
   if (typeof value !== "object") return JSON.stringify(value);
   const list = Array.isArray(value);
   const [open, close] = list ? "[]" : "{}";
-  const items = list ? value.map((one) => literal(one, depth + 1))
+  const items = list
+    ? value.map((one) => literal(one, depth + 1))
     : Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${literal(one, depth + 1)}`);
   const line = open + items.join(", ") + close;
   if (line.length < 72 && !line.includes("\n")) return line;

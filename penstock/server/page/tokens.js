@@ -6,8 +6,12 @@ const STEPS = [0.9, 0.7, 0.5, 0.3, 0.1]; // classes p0 (sure) to p5 (a surprise)
 
 /** Return {root, add(scores)}: scores are OpenAI's logprobs.content entries. */
 export function tokenView() {
-  const text = el("div", { class: "tokens", tabindex: "0", role: "group",
-    "aria-label": "Tokens coloured by probability. The arrow keys go from token to token." });
+  const text = el("div", {
+    class: "tokens",
+    tabindex: "0",
+    role: "group",
+    "aria-label": "Tokens coloured by probability. The arrow keys go from token to token.",
+  });
   const note = el("p", { class: "token-note", "aria-live": "polite" }, legend());
   const all = [];
   let current = -1;
@@ -42,13 +46,17 @@ function explain({ token, logprob, top_logprobs: top }) {
   const others = top.filter((one) => one.token !== token);
   const parts = [el("b", {}, shown(token)), ` ${percent(Math.exp(logprob))}`];
   if (others.length) parts.push(", else: ");
-  others.forEach((one, index) => parts.push(index ? ", " : "", el("b", {}, shown(one.token)), ` ${percent(Math.exp(one.logprob))}`));
+  others.forEach((one, index) =>
+    parts.push(index ? ", " : "", el("b", {}, shown(one.token)), ` ${percent(Math.exp(one.logprob))}`),
+  );
   return parts;
 }
 
 const shown = (token) => `“${token.replaceAll("\n", "⏎").replaceAll("\t", "⇥")}”`;
 
 function legend() {
-  const marks = [...STEPS, 0].map((bound, index) => el("span", { class: `p${index}` }, bound ? `≥ ${bound * 100} %` : "less"));
+  const marks = [...STEPS, 0].map((bound, index) =>
+    el("span", { class: `p${index}` }, bound ? `≥ ${bound * 100} %` : "less"),
+  );
   return el("span", { class: "legend" }, "Probability: ", marks);
 }

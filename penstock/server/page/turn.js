@@ -13,7 +13,8 @@ const ENDS = {
   error: "failed",
 };
 
-const action = (label, name, click) => el("button", { type: "button", class: "small quiet", "aria-label": name, on: { click } }, label);
+const action = (label, name, click) =>
+  el("button", { type: "button", class: "small quiet", "aria-label": name, on: { click } }, label);
 
 /** A user's (or a tool's) message, with Edit. `resend(text)` replaces it and everything after. */
 export class Asked {
@@ -21,9 +22,17 @@ export class Asked {
     this.message = message;
     this.body = el("div", { class: "said" });
     const tool = message.role === "tool";
-    this.root = el("article", { class: `turn asked ${message.role}` },
-      el("header", {}, el("h3", {}, tool ? "Tool's answer" : "You"),
-        el("div", { class: "actions" }, tool ? null : action("Edit", "Edit this message", () => this.edit()))), this.body);
+    this.root = el(
+      "article",
+      { class: `turn asked ${message.role}` },
+      el(
+        "header",
+        {},
+        el("h3", {}, tool ? "Tool's answer" : "You"),
+        el("div", { class: "actions" }, tool ? null : action("Edit", "Edit this message", () => this.edit())),
+      ),
+      this.body,
+    );
     this.resend = resend;
     this.show();
   }
@@ -34,15 +43,29 @@ export class Asked {
 
   edit() {
     const box = el("textarea", { rows: 3, "aria-label": "Edit the message", value: this.message.content });
-    const done = () => { if (box.value.trim()) this.resend(box.value); };
+    const done = () => {
+      if (box.value.trim()) this.resend(box.value);
+    };
     box.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); done(); }
-      if (event.key === "Escape") { event.stopPropagation(); this.show(); }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        done();
+      }
+      if (event.key === "Escape") {
+        event.stopPropagation();
+        this.show();
+      }
     });
-    this.body.replaceChildren(box, el("div", { class: "row" },
-      el("button", { type: "button", class: "primary small", on: { click: done } }, "Send again"),
-      el("button", { type: "button", class: "small", on: { click: () => this.show() } }, "Cancel"),
-      el("span", { class: "help" }, "What follows it is dropped.")));
+    this.body.replaceChildren(
+      box,
+      el(
+        "div",
+        { class: "row" },
+        el("button", { type: "button", class: "primary small", on: { click: done } }, "Send again"),
+        el("button", { type: "button", class: "small", on: { click: () => this.show() } }, "Cancel"),
+        el("span", { class: "help" }, "What follows it is dropped."),
+      ),
+    );
     box.focus();
   }
 }
@@ -57,7 +80,12 @@ export class Answer {
     this.tokens = withTokens ? tokenView() : null;
     this.said = el("div", { class: "said" }, this.tokens?.root ?? null);
     this.thought = el("p", { class: "plain" });
-    this.thinking = el("details", { class: "thinking", hidden: true }, el("summary", {}, "Reasoning"), this.thought);
+    this.thinking = el(
+      "details",
+      { class: "thinking", hidden: true },
+      el("summary", {}, "Reasoning"),
+      this.thought,
+    );
     this.cards = el("div", { class: "calls" });
     this.root = el("div", { class: "answer" }, this.thinking, this.said, this.cards);
     this.dirty = false;
@@ -104,8 +132,12 @@ function callCard(call) {
   } catch {
     // still arriving
   }
-  return el("div", { class: "call" }, el("p", {}, "Calls ", el("b", {}, el("code", {}, call.function.name || "…"))),
-    el("pre", { tabindex: "0", role: "region", "aria-label": `Arguments of ${call.function.name}` }, shown));
+  return el(
+    "div",
+    { class: "call" },
+    el("p", {}, "Calls ", el("b", {}, el("code", {}, call.function.name || "…"))),
+    el("pre", { tabindex: "0", role: "region", "aria-label": `Arguments of ${call.function.name}` }, shown),
+  );
 }
 
 /** The model's turn: its n answers, the figures, and what can be done with it. */
@@ -118,12 +150,26 @@ export class Answered {
     this.figures = el("dl", { class: "figures" });
     this.trouble = el("div", { class: "trouble", role: "alert", hidden: true });
     this.again = action("Try again", "Answer this message again", retry);
-    const copy = copies(action("Copy", "Copy this answer", () => {}), () => this.answers[this.chosen].text);
+    const copy = copies(
+      action("Copy", "Copy this answer", () => {}),
+      () => this.answers[this.chosen].text,
+    );
     this.actions = el("div", { class: "actions" }, copy, this.again);
-    this.bodies = el("div", { class: count > 1 ? "several" : "single" }, this.answers.map((one, index) => this.frame(one, index)));
+    this.bodies = el(
+      "div",
+      { class: count > 1 ? "several" : "single" },
+      this.answers.map((one, index) => this.frame(one, index)),
+    );
     this.tools = el("div");
-    this.root = el("article", { class: "turn answered" },
-      el("header", {}, el("h3", {}, "Model"), this.actions), this.bodies, this.trouble, this.tools, this.figures);
+    this.root = el(
+      "article",
+      { class: "turn answered" },
+      el("header", {}, el("h3", {}, "Model"), this.actions),
+      this.bodies,
+      this.trouble,
+      this.tools,
+      this.figures,
+    );
     this.setBusy(true);
   }
 
@@ -131,8 +177,16 @@ export class Answered {
     if (this.answers.length === 1) return answer.root;
     const pick = el("input", { type: "radio", name: `pick-${Answered.count++}`, checked: index === 0 });
     pick.name = this.group ??= pick.name;
-    pick.addEventListener("change", () => { this.chosen = index; this.choose(); });
-    return el("div", { class: "candidate" }, el("label", {}, pick, ` Answer ${index + 1}: go on with this one`), answer.root);
+    pick.addEventListener("change", () => {
+      this.chosen = index;
+      this.choose();
+    });
+    return el(
+      "div",
+      { class: "candidate" },
+      el("label", {}, pick, ` Answer ${index + 1}: go on with this one`),
+      answer.root,
+    );
   }
 
   setBusy(busy) {
@@ -147,9 +201,11 @@ export class Answered {
 
   /** Show an error; `act` is an optional [label, function]. */
   fail(trouble, act) {
-    this.trouble.replaceChildren(el("p", {}, el("b", {}, trouble.message)),
+    this.trouble.replaceChildren(
+      el("p", {}, el("b", {}, trouble.message)),
       trouble.hint ? el("p", {}, trouble.hint) : "",
-      act ? el("button", { type: "button", class: "small", on: { click: act[1] } }, act[0]) : "");
+      act ? el("button", { type: "button", class: "small", on: { click: act[1] } }, act[0]) : "",
+    );
     this.trouble.hidden = false;
   }
 
@@ -160,30 +216,56 @@ export class Answered {
     const pace = made > this.answers.length && spread > 0 ? (made - this.answers.length) / spread : null;
     const cached = usage?.prompt_tokens_details?.cached_tokens;
     const rows = [
-      ["First token", first === null ? "–" : seconds(first), "Time from Send to the first token, as this browser saw it"],
+      [
+        "First token",
+        first === null ? "–" : seconds(first),
+        "Time from Send to the first token, as this browser saw it",
+      ],
       ["Pace", pace === null ? "–" : `${short(pace)} tok/s`, "Tokens per second after the first"],
       ["Answer", made === undefined ? "–" : plural(made, "token"), "Tokens generated"],
       ["Prompt", usage ? plural(usage.prompt_tokens, "token") : "–", "Tokens of the conversation so far"],
-      ["From cache", usage && cached !== undefined ? `${whole(cached)} (${percent(cached / Math.max(1, usage.prompt_tokens))})` : "–",
-        "Prompt tokens that were not computed again"],
+      [
+        "From cache",
+        usage && cached !== undefined
+          ? `${whole(cached)} (${percent(cached / Math.max(1, usage.prompt_tokens))})`
+          : "–",
+        "Prompt tokens that were not computed again",
+      ],
       ["Took", seconds(end), "From Send to the last token"],
       ["End", ENDS[finish] ?? finish ?? "–", `finish_reason: ${finish ?? "none"}`],
     ];
-    this.figures.replaceChildren(...rows.map(([name, value, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, value))));
+    this.figures.replaceChildren(
+      ...rows.map(([name, value, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, value))),
+    );
   }
 
   /** Ask the person for the tools' results, once the answer waits for them. */
   askTools() {
     const calls = this.answers[this.chosen].calls.filter(Boolean);
     if (!calls.length) return;
-    const boxes = calls.map((call) => el("textarea", { rows: 2, class: "mono", placeholder: "{\"result\": …}",
-      "aria-label": `Result of ${call.function.name}` }));
+    const boxes = calls.map((call) =>
+      el("textarea", {
+        rows: 2,
+        class: "mono",
+        placeholder: '{"result": …}',
+        "aria-label": `Result of ${call.function.name}`,
+      }),
+    );
     const send = () => {
       this.tools.replaceChildren();
-      this.reply(calls.map((call, index) => ({ role: "tool", tool_call_id: call.id, content: boxes[index].value })));
+      this.reply(
+        calls.map((call, index) => ({ role: "tool", tool_call_id: call.id, content: boxes[index].value })),
+      );
     };
-    this.tools.replaceChildren(el("div", { class: "call reply" }, el("p", { class: "help" }, "Play the tool: what does it answer?"),
-      boxes, el("button", { type: "button", class: "small", on: { click: send } }, "Send the result")));
+    this.tools.replaceChildren(
+      el(
+        "div",
+        { class: "call reply" },
+        el("p", { class: "help" }, "Play the tool: what does it answer?"),
+        boxes,
+        el("button", { type: "button", class: "small", on: { click: send } }, "Send the result"),
+      ),
+    );
   }
 }
 Answered.count = 0;
