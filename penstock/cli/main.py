@@ -17,6 +17,7 @@ VERBS = (
     "serve",
     "generate",
     "chat",
+    "run_batch",
     "bench",
     "simulate",
     "tune",
@@ -35,6 +36,7 @@ _EXAMPLES = """examples:
   penstock serve /models/llama-3.2-1b --port 9000
   penstock chat                                   talk to a model in this terminal
   penstock generate "Once upon a time"
+  penstock run-batch -i requests.jsonl -o answers.jsonl
   penstock bench serve --base-url http://127.0.0.1:8000 --request-rate 4 --goodput ttft:500,tpot:100
   penstock simulate --model llama-3.1-70b --hardware h100 --tp 8 --workload poisson:rate=4,count=1000
 
