@@ -13,8 +13,10 @@ from starlette.responses import Response
 
 from penstock.frontend.outputs import Usage
 from penstock.server.connection import DONE, ClientGone, EventStream, event, while_connected
+from penstock.server.envelope import add_headers
 from penstock.server.errors import APIError, from_exception, is_expected
 from penstock.server.feed import Batch, Feed
+from penstock.server.principal import principal_of
 from penstock.server.service import Service
 from penstock.server.writing import Writer
 
@@ -25,7 +27,7 @@ def answer_id(service: Service, request: Request, prefix: str, given: str | None
     """Return the id of a new answer: the caller's request id where it brought one, unique among the live."""
     wanted = f"{prefix}-{given or request.state.request_id}"
     unique, copies = wanted, 0
-    while unique in service.live_ids:  # retries of proxies repeat ids
+    while unique in service.live:  # retries of proxies repeat ids
         copies += 1
         unique = f"{wanted}.{copies}"
     return unique
@@ -91,7 +93,8 @@ async def respond(
         PenstockError, APIError: it was refused or failed before anything was sent.
     """
     try:
-        await feed.admit()
+        await feed.admit(principal_of(request))
+        add_headers(request, feed.rate_headers())
         if not callable(how):
             return await _stream(request, feed, how)
         async with feed:

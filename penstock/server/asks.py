@@ -33,6 +33,8 @@ class Ask(msgspec.Struct, frozen=True):
     prompt: Prompt
     params: Mapping[str, Any]
     options: RequestOptions
+    timeout: float | None = None
+    """Seconds that the caller gives it, from its arrival to its last token."""
 
 
 def chat_ask(body: ChatRequest, request: Request) -> Ask:
@@ -43,7 +45,7 @@ def chat_ask(body: ChatRequest, request: Request) -> Ask:
     _put(params, "max_tokens", body.limit())
     if body.logprobs:
         params["logprobs"] = body.top_logprobs or 0
-    return Ask(chat_prompt(body), params, _options(body, request))
+    return Ask(chat_prompt(body), params, _options(body, request), _seconds(body.timeout_ms))
 
 
 def chat_prompt(body: ChatTemplateFields) -> Chat:
@@ -69,26 +71,29 @@ def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
         params["logprobs"] = body.logprobs
         if body.echo:
             params["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
-    return _asks(body.prompts(), body.add_special_tokens, params, _options(body, request))
+    return _asks(body.prompts(), params, body, request)
 
 
 def embedding_asks(body: EmbeddingRequest, request: Request) -> list[Ask]:
     """Return one engine request per input of an embedding body."""
     params = pooling_params(body.pooling or "mean")
     _put(params, "truncate_prompt_tokens", body.truncate_prompt_tokens)
-    return _asks(body.inputs(), body.add_special_tokens, params, _options(body, request))
+    return _asks(body.inputs(), params, body, request)
 
 
 def _asks(
     prompts: Sequence[str | list[int]],
-    special: bool | None,
     params: Mapping[str, Any],
-    options: RequestOptions,
+    body: CompletionRequest | EmbeddingRequest,
+    request: Request,
 ) -> list[Ask]:
-    def form(one: str | list[int]) -> Prompt:
-        return Text(text=one, add_special_tokens=special is not False) if isinstance(one, str) else one
+    options, timeout = _options(body, request), _seconds(body.timeout_ms)
+    special = body.add_special_tokens is not False
 
-    return [Ask(form(one), params, options) for one in prompts]
+    def form(one: str | list[int]) -> Prompt:
+        return Text(text=one, add_special_tokens=special) if isinstance(one, str) else one
+
+    return [Ask(form(one), params, options, timeout) for one in prompts]
 
 
 def _params(body: GenerationBody) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -10,11 +11,15 @@ from typing import Self
 
 from penstock.core.output import FinishReason
 from penstock.frontend.async_engine import RequestStream
+from penstock.frontend.intake import Prepared
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage, merge
 from penstock.observe.meter import RequestMeter
 from penstock.server.asks import Ask
 from penstock.server.errors import APIError
+from penstock.server.limits import Lease
+from penstock.server.principal import ANONYMOUS, Principal
 from penstock.server.service import Service
+from penstock.server.timers import Timers
 
 Batch = list[tuple[int, RequestOutput]]
 """Deltas that are ready together, each with the index of its prompt."""
@@ -31,44 +36,87 @@ class Feed:
         self.id = answer_id
         self.began = time.perf_counter()
         self.streams: list[RequestStream] = []
+        self.principal = ANONYMOUS
         self._service = service
         self._asks = asks
         self._meters: list[list[RequestMeter]] = []
         self._usages: list[Usage] = []
         self._unfinished = len(asks)
-        self._open = False
+        self._lease: Lease | None = None
+        self._timers: Timers | None = None
+        self._stopped: APIError | None = None
 
-    async def admit(self) -> Self:
+    async def admit(self, principal: Principal = ANONYMOUS) -> Self:
         """Submit all prompts; when one is refused none stays behind.
+
+        Args:
+            principal: who asks, and whose limits hold.
 
         Raises:
             InvalidRequest, Overloaded, EngineDead: as `AsyncEngine.submit` does.
+            APIError: 429 when the principal is over its limits, 504 when its time is up.
         """
-        self._open = True
-        self._service.live_ids.add(self.id)
+        self.principal = principal
+        self._lease = self._service.limiter.enter(principal)
+        self._service.live[self.id] = self
         self._service.metrics.connections.inc()
         try:
-            for index, ask in enumerate(self._asks):
-                # The blank, which no caller's id can hold, keeps these apart from everyone else's.
-                request_id = f"{self.id} {index}"
-                stream = await self._service.engine.submit(
-                    ask.prompt, ask.params, request_id=request_id, options=ask.options
-                )
-                self.streams.append(stream)
-                self._meter(stream, ask)
+            self._timers = Timers(self.stop, *self._times())
+            try:
+                async with asyncio.timeout(self._timers.shortest) as bound:
+                    await self._submit(self._lease)
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                raise self._timers.late() from None
         except BaseException:
             await self.close()
             raise
         return self
 
-    def _meter(self, stream: RequestStream, ask: Ask) -> None:
-        n = ask.params.get("n", 1)
-        prompt = len(stream.prompt_token_ids)
-        limit = ask.params.get("max_tokens")
+    def _times(self) -> tuple[float | None, float | None]:
+        """Return the seconds that the request may take, and those that it may wait."""
+        server = self._service.config.server
+        given = [ask.timeout for ask in self._asks if ask.timeout is not None]
+        total = min([*given, server.request_timeout or math.inf])
+        return total if total < math.inf else None, server.queue_timeout or None
+
+    async def _submit(self, lease: Lease) -> None:
+        engine = self._service.engine
+        prompts = [await engine.prepare(ask.prompt, ask.params) for ask in self._asks]
+        prompts = lease.reserve(prompts, engine.info.max_model_len)
+        for index, (ask, prompt) in enumerate(zip(self._asks, prompts, strict=True)):
+            # The blank, which no caller's id can hold, keeps these apart from everyone else's.
+            request_id = f"{self.id} {index}"
+            stream = await engine.submit(prompt, request_id=request_id, options=ask.options)
+            self.streams.append(stream)
+            self._meter(prompt)
+            if self._stopped is not None:
+                raise self._stopped
+        lease.admitted()
+
+    def _meter(self, prompt: Prepared) -> None:
+        n, length, limit = prompt.params.n, len(prompt.prompt_ids), prompt.params.max_tokens
         metrics = self._service.metrics
         metrics.choices.observe(n)
-        self._meters.append([RequestMeter(metrics, prompt, limit, began=self.began) for _ in range(n)])
-        self._usages.append(Usage(prompt_tokens=prompt))
+        self._meters.append([RequestMeter(metrics, length, limit, began=self.began) for _ in range(n)])
+        self._usages.append(Usage(prompt_tokens=length))
+
+    def rate_headers(self) -> dict[str, str]:
+        """Return what is left of the principal's limits, as headers."""
+        return {} if self._lease is None else self._lease.headers()
+
+    def stop(self, detail: str, error: APIError) -> None:
+        """End the request from outside, unless it has ended.
+
+        Args:
+            detail: reason of the abort, for the engine.
+            error: what the reader of the feed is told.
+        """
+        if self._lease is not None and self._stopped is None and not self.finished:
+            self._stopped = error
+            for stream in self.streams:
+                stream.close(detail)
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield deltas as they come, together those that are ready together.
@@ -86,8 +134,10 @@ class Feed:
                     self._unfinished -= output.finished
                     failed = self._record(index, output, now) or failed
                 if failed is not None:
-                    raise _failure(failed)
+                    raise self._stopped or _failure(failed)
                 yield batch
+        if self._stopped is not None and not self.finished:
+            raise self._stopped
 
     @property
     def finished(self) -> bool:
@@ -100,11 +150,17 @@ class Feed:
             meter = self._meters[index][out.index]
             meter.cached_tokens = output.usage.cached_tokens if out.index == 0 else meter.cached_tokens
             meter.delta(len(out.token_ids), now)
+            self._note_tokens(len(out.token_ids))
             if out.finish_reason is not None:
                 meter.finish(str(out.finish_reason), out.timeline, out.preemptions, now)
                 if out.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
                     failed = out
         return failed
+
+    def _note_tokens(self, count: int) -> None:
+        if count and self._lease is not None and self._timers is not None:
+            self._timers.begun()
+            self._lease.news(count)
 
     async def whole(self) -> list[RequestOutput]:
         """Return the complete outputs, one per prompt. Raises APIError as `batches` does."""
@@ -129,10 +185,13 @@ class Feed:
 
     async def close(self) -> None:
         """Cancel in the engine whatever has not ended; idempotent."""
-        if not self._open:
+        lease, self._lease = self._lease, None
+        if lease is None:
             return
-        self._open = False
-        self._service.live_ids.discard(self.id)
+        lease.close()
+        if self._timers is not None:
+            self._timers.cancel()
+        self._service.live.pop(self.id, None)
         self._service.metrics.connections.dec()
         for stream in self.streams:
             await stream.aclose()

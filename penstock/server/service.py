@@ -7,15 +7,31 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from starlette.requests import Request
 
 from penstock.config.settings import Config
+from penstock.cost.spec import load_cost
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.observe.metrics import Metrics
 from penstock.server.board import Board
 from penstock.server.errors import APIError
+from penstock.server.limits import Limiter
+from penstock.server.pace import Pace
+from penstock.server.principal import Principal
+
+
+class Live(Protocol):
+    """An answer in the making, seen from outside."""
+
+    @property
+    def principal(self) -> Principal:
+        """Whose it is."""
+
+    def stop(self, detail: str, error: APIError) -> None:
+        """End it: a reason for the engine, and what its client is told."""
 
 
 @dataclass(slots=True)
@@ -31,13 +47,17 @@ class Service:
     """OpenAI's ``system_fingerprint``: equal when model, numerics and version are."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds of the start."""
-    live_ids: set[str] = field(default_factory=set)
-    """Ids of the answers in the making."""
+    live: dict[str, Live] = field(default_factory=dict)
+    """The answers in the making, by id."""
+    limiter: Limiter = field(init=False)
+    """What tenants and keys use."""
     board: Board = field(init=False)
     """The live state, for those who watch."""
 
     def __post_init__(self) -> None:
-        self.board = Board(self.engine, self.config, self.metrics, package_version(), self.live_ids)
+        self.board = Board(self.engine, self.config, self.metrics, package_version(), self.live)
+        cost = load_cost(self.config.model.cost) if self.config.model.cost else None
+        self.limiter = Limiter(Pace(time.monotonic, cost), time.monotonic)
 
     def check_model(self, name: str | None) -> None:
         """Raise a 404 unless the name is absent or the one that is served."""

@@ -10,7 +10,9 @@ from penstock.core.errors import InvalidRequest, Overloaded
 from penstock.core.output import EngineStats, FinishReason, Timeline
 from penstock.engine.messages import EngineDead, EngineInfo, Health
 from penstock.engine.observation import Observation, Rates, Seconds, StepRecord, TenantLoad
+from penstock.frontend.intake import Prepared
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, TopLogprob, Usage
+from penstock.frontend.params import parse_params
 from penstock.frontend.prompts import Chat, Text
 
 CONFIG = Config(model=ModelConfig(model="fake", served_model_name="fake"), server=ServerConfig())
@@ -69,6 +71,8 @@ class FakeStream:
         except BaseException:
             await self.aclose()
             raise
+        if self.finished:
+            raise StopAsyncIteration
         if self.engine.stopping:
             return self._end(FinishReason.ABORT, "shutdown")
         if self.engine.fail_at is not None and self._turn >= self.engine.fail_at:
@@ -118,16 +122,24 @@ class FakeStream:
         self.finished = True
         self.engine.running.pop(self.request_id, None)
 
-    async def aclose(self, detail="client"):
+    def close(self, detail="client"):
         if not self.finished:
             self.engine.cancelled.append(self.request_id)
+            self.engine.reasons.append(detail)
             self._leave()
+
+    async def aclose(self, detail="client"):
+        self.close(detail)
 
     async def __aenter__(self):
         return self
 
     async def __aexit__(self, *exc):
         await self.aclose()
+
+
+class FakePrepared(Prepared, frozen=True, kw_only=True):
+    asked: tuple[Any, dict]
 
 
 class FakeEngine:
@@ -142,6 +154,7 @@ class FakeEngine:
         )
         self.running: dict[str, FakeStream] = {}
         self.cancelled: list[str] = []
+        self.reasons: list[str] = []
         self.asked: list[tuple[Any, dict, Any]] = []
         self.refusal: Exception | None = None
         self.fail_at: int | None = None
@@ -151,7 +164,19 @@ class FakeEngine:
         self.hold = False
         self.looked, self.first_step = 0, 1
 
-    async def submit(self, prompt, params=None, *, request_id=None, options=None):
+    async def prepare(self, prompt, params=None):
+        await asyncio.sleep(0)
+        text = self.tokenizer.render_chat(prompt) if isinstance(prompt, Chat) else None
+        text = prompt.text if isinstance(prompt, Text) else text
+        ids = self.tokenizer.encode(text) if text is not None else tuple(prompt)
+        if len(ids) > 200:
+            raise InvalidRequest("prompt", f"{len(ids)} tokens do not fit the context of 256")
+        return FakePrepared(
+            prompt_ids=ids, prompt=text, params=parse_params(params), chat=isinstance(prompt, Chat),
+            asked=(prompt, dict(params or {})),
+        )  # fmt: skip
+
+    async def submit(self, prepared, *, request_id=None, options=None):
         await asyncio.sleep(0)
         if self.refusal:
             raise self.refusal
@@ -160,19 +185,17 @@ class FakeEngine:
         if self.state == "dead":
             raise EngineDead(self.cause)
         assert request_id not in self.running
+        prompt, params = prepared.asked
+        if prepared.params.max_tokens is not None:
+            params["max_tokens"] = prepared.params.max_tokens
         self.asked.append((prompt, params, options))
-        text = self.tokenizer.render_chat(prompt) if isinstance(prompt, Chat) else None
-        text = prompt.text if isinstance(prompt, Text) else text
-        ids = self.tokenizer.encode(text) if text is not None else tuple(prompt)
-        if len(ids) > 200:
-            raise InvalidRequest("prompt", f"{len(ids)} tokens do not fit the context of 256")
-        stream = FakeStream(self, request_id, ids, text, params or {})
+        stream = FakeStream(self, request_id, prepared.prompt_ids, prepared.prompt, params)
         self.running[request_id] = stream
         return stream
 
     async def beat(self, stream):
         await asyncio.sleep(self.delay)
-        while self.hold and not self.stopping:
+        while self.hold and not self.stopping and not stream.finished:
             await asyncio.sleep(0.005)
 
     def health(self):

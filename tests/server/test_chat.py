@@ -154,7 +154,7 @@ def test_an_id_in_use_is_made_unique(engine):
     from penstock.server.service import build_service
 
     service = build_service(engine, engine.config)
-    service.live_ids.add("cmpl-x")
+    service.live["cmpl-x"] = None
     assert answer_id(service, None, "cmpl", "x") == "cmpl-x.1"
 
 

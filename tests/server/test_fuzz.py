@@ -17,7 +17,7 @@ from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.tokens import DetokenizeRequest, TokenizeRequest
 
 REFUSALS = (APIError, InvalidRequest, ValidationError)
-REQUEST = SimpleNamespace(headers={})
+REQUEST = SimpleNamespace(headers={}, scope={})
 BODIES = {
     name: TypeAdapter(kind)
     for name, kind in {

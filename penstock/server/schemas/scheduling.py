@@ -35,6 +35,12 @@ class SchedulingFields(Body):
     program: Name | None = Field(None, description="Id of the multi-turn program that this is a part of")
     turn: TurnFields | None = Field(None, description="Where in its program the request stands")
     slo: SLOFields | None = None
+    timeout_ms: float | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description="Abort the request (504) if its last token is not out after so many milliseconds",
+    )
     cache_salt: str | None = Field(
         None, min_length=1, max_length=256, description="Cached prefixes are shared only under equal salts"
     )
