@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from penstock.config.settings import Config
 from penstock.frontend.async_engine import AsyncEngine
-from penstock.server.envelope import Envelope
+from penstock.server.envelope import Envelope, path_of
 from penstock.server.errors import from_exception
 from penstock.server.keystore import KeyStore, key_store
 from penstock.server.limits import RATE_HEADERS
@@ -20,6 +21,7 @@ from penstock.server.routes import (
     generate,
     generation,
     live,
+    messages,
     models,
     operations,
     page,
@@ -32,6 +34,7 @@ ROUTERS = (
     generation.router,
     generate.router,
     responses.router,
+    messages.router,
     embeddings.router,
     models.router,
     tokens.router,
@@ -57,7 +60,8 @@ def create_app(engine: AsyncEngine, config: Config, keys: KeyStore | None = None
     app.state.responses = ResponseStore(config.server.responses_bytes, config.server.responses_ttl)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(HTTPException, _answer_error)  # all others reach the envelope
+    for refused in (HTTPException, RequestValidationError):  # all others reach the envelope
+        app.add_exception_handler(refused, _answer_error)
     app.add_middleware(Envelope, keys=keys or key_store(config.server))
     if config.server.allowed_origins:
         app.add_middleware(
@@ -72,4 +76,4 @@ def create_app(engine: AsyncEngine, config: Config, keys: KeyStore | None = None
 
 
 async def _answer_error(request: Request, exc: Exception) -> Response:
-    return from_exception(exc).response()
+    return from_exception(exc).response(path_of(request.scope))

@@ -72,7 +72,7 @@ class Envelope:
         try:
             principal = self._authenticate(scope, headers)
             if principal is None:
-                await _refuse_key(headers)(scope, receive, send_marked)
+                await _bad_key(headers).response(path_of(scope))(scope, receive, send_marked)
             else:
                 put_principal(scope, principal)
                 await self._app(scope, receive, send_marked)
@@ -84,7 +84,7 @@ class Envelope:
                     "request failed: %s", error.message, exc_info=bug, extra={"request_id": request_id}
                 )
             if status == 0:
-                await error.response()(scope, receive, send_marked)
+                await error.response(path_of(scope))(scope, receive, send_marked)
         finally:
             self._log(scope, request_id, status, time.perf_counter() - began)
 
@@ -98,13 +98,13 @@ class Envelope:
         found = self._keys.find(key) if key else None
         if found is not None:
             return found
-        if _path(scope) in OPEN_PATHS or scope["method"] == "OPTIONS":
+        if path_of(scope) in OPEN_PATHS or scope["method"] == "OPTIONS":
             return self._keys.anonymous or ANONYMOUS
         return self._keys.anonymous
 
     @staticmethod
     def _log(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        level = logging.DEBUG if _path(scope) in QUIET_PATHS else logging.INFO
+        level = logging.DEBUG if path_of(scope) in QUIET_PATHS else logging.INFO
         if not logger.isEnabledFor(level):
             return
         client = scope.get("client")
@@ -121,7 +121,7 @@ class Envelope:
         logger.log(level, "%s %s %s", scope["method"], scope["path"], status or "no answer", extra=extra)
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """Return the path below the root path, which some proxies strip and others leave."""
     path: str = scope["path"]
     root = scope.get("root_path", "").rstrip("/")
@@ -140,11 +140,11 @@ def _key_of(headers: Headers) -> str:
     return headers.get("x-api-key", "").strip()
 
 
-def _refuse_key(headers: Headers) -> ASGIApp:
+def _bad_key(headers: Headers) -> APIError:
     what = "is not known here, or has expired" if _key_of(headers) else "is missing"
     return APIError(
         401,
         f"The API key {what}. Send it as 'Authorization: Bearer <key>'.",
         code="invalid_api_key",
         headers={"WWW-Authenticate": "Bearer"},
-    ).response()
+    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -29,6 +30,20 @@ _TYPES = {
     504: "timeout_error",
 }
 
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+ANTHROPIC_PATHS = "/v1/messages"
+"""Below this path errors have Anthropic's shape."""
 
 LONGEST = 2000
 """Characters of an error's text: it may quote what the client sent, which may be very long."""
@@ -66,21 +81,37 @@ class APIError(Exception):
     def body(self) -> bytes:
         """Return the JSON text ``{"error": {message, type, param, code}}``."""
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        message = self.message if len(self.message) <= LONGEST else self.message[:LONGEST] + "..."
-        error = {"message": message, "type": kind, "param": self.param, "code": self.code}
+        error = {"message": self._text(), "type": kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
-    def response(self) -> Response:
-        """Return the HTTP response, with ``Retry-After`` in whole seconds where known."""
+    def anthropic(self) -> bytes:
+        """Return the JSON text ``{"type": "error", "error": {type, message}}``."""
+        kind = _ANTHROPIC_TYPES.get(
+            self.status, "api_error" if self.status >= 500 else "invalid_request_error"
+        )
+        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": self._text()}})
+
+    def _text(self) -> str:
+        return self.message if len(self.message) <= LONGEST else self.message[:LONGEST] + "..."
+
+    def response(self, path: str = "") -> Response:
+        """Return the HTTP response, with ``Retry-After`` in whole seconds where known.
+
+        Args:
+            path: that was asked; its dialect decides the shape of the body.
+        """
         headers = dict(self.headers)
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
-        return Response(self.body(), self.status, headers, media_type="application/json")
+        body = self.anthropic() if path.startswith(ANTHROPIC_PATHS) else self.body()
+        return Response(body, self.status, headers, media_type="application/json")
 
 
 def is_expected(exc: BaseException) -> bool:
     """Say whether an exception is one that we raise on purpose; any other is a bug, worth its traceback."""
-    return isinstance(exc, APIError | PenstockError | ValidationError | HTTPException)
+    return isinstance(
+        exc, APIError | PenstockError | ValidationError | RequestValidationError | HTTPException
+    )
 
 
 def from_exception(exc: BaseException) -> APIError:
@@ -95,6 +126,8 @@ def from_exception(exc: BaseException) -> APIError:
         return from_validation(exc)
     if isinstance(exc, HTTPException):
         return _from_http(exc)
+    if isinstance(exc, RequestValidationError):
+        return _from_parameters(exc)
     if isinstance(exc, EngineDead):
         return APIError(503, str(exc), code="engine_dead", retry_after=10.0)
     if isinstance(exc, PenstockError):
@@ -118,6 +151,13 @@ def _from_http(exc: HTTPException) -> APIError:
     return APIError(
         exc.status_code, message, code=codes.get(exc.status_code), headers=dict(exc.headers or {})
     )
+
+
+def _from_parameters(exc: RequestValidationError) -> APIError:
+    """Return the 400 of a path or query parameter that the framework refused."""
+    first = exc.errors()[0]
+    param = field_path(first["loc"][1:])
+    return APIError(400, f"{param}: {first['msg']}", param=param, code=_code(first["type"]))
 
 
 _UNION_TAGS = frozenset({"str", "int", "float", "bool", "none"})

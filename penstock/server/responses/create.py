@@ -10,10 +10,10 @@ from starlette.responses import Response as HTTPResponse
 
 from penstock.core.errors import InvalidRequest
 from penstock.frontend.answers.segments import Segment
-from penstock.frontend.prompts import Chat
 from penstock.server.answer import respond
-from penstock.server.asks import Ask, chat_ask
+from penstock.server.asks import chat_ask
 from penstock.server.connection import EventStream
+from penstock.server.counting import prompt_tokens
 from penstock.server.errors import APIError
 from penstock.server.feed import Feed
 from penstock.server.naming import named_as
@@ -133,10 +133,3 @@ async def input_tokens(to: Service, request: Request, body: ResponsesRequest, st
     messages = _conversation(body, store, owner_of(principal_of(request)))
     with named_as(NAMES):
         return await run_in_threadpool(prompt_tokens, to, chat_ask(chat_of(body, messages), request))
-
-
-def prompt_tokens(to: Service, ask: Ask) -> int:
-    """Return the number of tokens that a chat's prompt has."""
-    assert isinstance(ask.prompt, Chat)
-    text = to.engine.tokenizer.render_chat(ask.prompt)
-    return len(to.engine.tokenizer.encode(text, add_special_tokens=False))
