@@ -55,7 +55,11 @@ def _build(app: FastAPI, routers: Sequence[APIRouter]) -> Json:
             operation = schema["paths"][route.path_format][method.lower()]
             if body is not None:
                 operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": body}}}
-            operation["responses"] = _responses(one, known, has_body=body is not None)
+            checked = (
+                *(_BODY_ERRORS if body is not None else ()),
+                *((400,) if "parameters" in operation else ()),
+            )
+            operation["responses"] = _responses(one, known, {*_ANY_ERRORS, *checked, *one.errors})
             operation["security"] = [{}, {"bearer": []}]
     schema["components"] = {
         "schemas": {**components, **definitions},
@@ -118,7 +122,7 @@ def _point(schema: Any, renamed: dict[str, str]) -> Any:
     return schema
 
 
-def _responses(one: Answers, known: dict[Any, Json], has_body: bool) -> Json:
+def _responses(one: Answers, known: dict[Any, Json], errors: set[int]) -> Json:
     content: Json = {}
     if one.reply is not None:
         content[one.media] = {"schema": known[one.reply]}
@@ -127,7 +131,7 @@ def _responses(one: Answers, known: dict[Any, Json], has_body: bool) -> Json:
         kinds = {"anyOf": [known[kind] for kind in (*one.events, one.error)]}
         content["text/event-stream"] = {"schema": {"type": "string"}, "x-event-schema": kinds}
     found: Json = {"200": {"description": "OK", "headers": _headers(200), "content": content}}
-    for status in sorted({*_ANY_ERRORS, *one.errors, *(_BODY_ERRORS if has_body else ())}):
+    for status in errors:
         found[str(status)] = _answer(status, known[one.error])
     for status, kind in one.also.items():
         found[str(status)] = _answer(status, known[kind])

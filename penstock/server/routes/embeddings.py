@@ -12,14 +12,16 @@ from penstock.server import service
 from penstock.server.answer import answer, answer_id
 from penstock.server.asks import embedding_asks
 from penstock.server.body import reads
+from penstock.server.described import ADMITTED, answers
 from penstock.server.embedding_writer import EmbeddingWriter
 from penstock.server.feed import Feed
-from penstock.server.schemas.embeddings import EmbeddingRequest
+from penstock.server.schemas.embeddings import EmbeddingList, EmbeddingRequest
 
 router = APIRouter(tags=["embeddings"])
 
 
 @router.post("/v1/embeddings", summary="Turn texts into vectors", response_model=None)
+@answers(EmbeddingList, errors=ADMITTED)
 async def embeddings(
     request: Request, body: Annotated[EmbeddingRequest, Depends(reads(EmbeddingRequest))]
 ) -> Response:
