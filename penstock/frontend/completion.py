@@ -28,7 +28,9 @@ class Completion:
         self.index = index
         self._tokenizer = tokenizer
         self._params = params
-        self._detokenizer = tokenizer.detokenizer(skip_special_tokens=params.skip_special_tokens)
+        self._detokenizer = tokenizer.detokenizer(
+            skip_special_tokens=params.skip_special_tokens, shown=params.shown_special_tokens
+        )
         self._stops = StopMatcher(patterns, params.include_stop_str_in_output)
         self._offset = 0
         """Characters of text so far, including what the stop matcher holds back."""

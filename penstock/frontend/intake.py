@@ -95,7 +95,7 @@ class Intake:
         return None, items, "prompt"
 
     def _chat_tokens(self, chat: Chat, bounded: bool) -> tuple[str, tuple[int, ...], str]:
-        text = self._tokenizer.render_chat(chat)
+        text = chat.rendered if chat.rendered is not None else self._tokenizer.render_chat(chat)
         self._check_length(text, "messages", bounded)
         return text, self._tokenizer.encode(text, add_special_tokens=False), "messages"
 

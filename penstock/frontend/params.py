@@ -54,6 +54,8 @@ class GenerationParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     skip_special_tokens: bool = True
     """Leave control tokens out of the text."""
+    shown_special_tokens: tuple[str, ...] = ()
+    """Control tokens that stay in the text all the same: marks that whoever reads it looks for."""
     seed: int | None = None
     """Seed of the noise; drawn by the engine's front when None."""
     n: int = 1
@@ -243,6 +245,7 @@ _RULES: dict[str, Rule] = {
     "include_stop_str_in_output": _flag,
     "ignore_eos": _flag,
     "skip_special_tokens": _flag,
+    "shown_special_tokens": _stops,
     "seed": _integer(0, 2**63 - 1),
     "n": _integer(1, MAX_N),
     "logprobs": _integer(0, MAX_LOGPROBS),

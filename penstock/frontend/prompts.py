@@ -22,6 +22,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     tools: Sequence[Mapping[str, Any]] | None = None
     template_kwargs: Mapping[str, Any] = {}
     """Further variables for the template (``enable_thinking``...)."""
+    rendered: str | None = None
+    """The prompt's text, where the caller has rendered it already."""
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):

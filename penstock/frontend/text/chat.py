@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.frontend.prompts import Chat
+from penstock.frontend.text.tool_turns import as_text, knows, with_objects, with_text
 
 
 def read_template(path: str) -> str:
@@ -63,8 +64,16 @@ def _part_text(field: str, part: Any) -> str:
     return str(part["text"])
 
 
+def template_source(tokenizer: Any, template: str | None) -> str:
+    """Return the source of the template that `render` uses; of all, where a tokenizer has several by name."""
+    found = template if template is not None else getattr(tokenizer, "chat_template", None)
+    return "\n".join(map(str, found.values())) if isinstance(found, dict) else str(found or "")
+
+
 def render(tokenizer: Any, chat: Chat, template: str | None) -> str:
     """Render a conversation to prompt text (special tokens are written out in it).
+
+    A template that knows no tools is told of them in text (`tool_turns`).
 
     Args:
         tokenizer: a transformers tokenizer.
@@ -74,26 +83,53 @@ def render(tokenizer: Any, chat: Chat, template: str | None) -> str:
     Raises:
         InvalidRequest: ``messages`` when there is no template or the template refuses them.
     """
-    if template is None and not getattr(tokenizer, "chat_template", None):
+    source = template_source(tokenizer, template)
+    if not source:
         raise InvalidRequest(
             "messages",
             "this model has no chat template; start with --chat-template FILE, or send a plain prompt",
         )
-    messages = normalise(chat.messages)
     if chat.continue_final_message and chat.add_generation_prompt:
         raise InvalidRequest(
             "continue_final_message", "expected add_generation_prompt to be false when this is true"
         )
-    try:
-        text = tokenizer.apply_chat_template(
-            messages,
-            tools=list(chat.tools) if chat.tools else None,
-            chat_template=template,
-            add_generation_prompt=chat.add_generation_prompt,
-            continue_final_message=chat.continue_final_message,
-            tokenize=False,
-            **chat.template_kwargs,
-        )
-    except Exception as error:  # a template is a program of the model's author: anything may come out of it
-        raise InvalidRequest("messages", f"the chat template refused them: {error}") from error
+    tools = list(chat.tools) if chat.tools and knows(source, "tools") else None
+    fault: Exception | None = None
+    for messages in _spellings(chat, source):
+        try:
+            return _apply(tokenizer, chat, template, messages, tools)
+        except Exception as error:  # a template is a program of the model's author: anything may come of it
+            fault = fault or error
+    raise InvalidRequest("messages", f"the chat template refused them: {fault}") from fault
+
+
+def _apply(tokenizer: Any, chat: Chat, template: str | None, messages: list[Any], tools: Any) -> str:
+    text = tokenizer.apply_chat_template(
+        messages,
+        tools=tools,
+        chat_template=template,
+        add_generation_prompt=chat.add_generation_prompt,
+        continue_final_message=chat.continue_final_message,
+        tokenize=False,
+        **chat.template_kwargs,
+    )
     return str(text)
+
+
+def _spellings(chat: Chat, source: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the messages in the ways that templates take them; the next one where the last was refused."""
+    messages = [with_objects(message) for message in normalise(chat.messages)]
+    if not knows(source, "developer"):
+        for message in messages:
+            message["role"] = "system" if message["role"] == "developer" else message["role"]
+    calls = any(message.get("tool_calls") for message in messages)
+    if knows(source, "tools"):
+        yield messages
+        if calls:
+            yield [with_text(message) for message in messages]
+    elif chat.tools or calls or any(message["role"] == "tool" for message in messages):
+        yield as_text(messages, chat.tools, source)
+        if chat.tools and messages[0]["role"] != "system":
+            yield as_text(messages, chat.tools, source, system=False)
+    else:
+        yield messages

@@ -11,9 +11,9 @@ from typing import Any
 
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.frontend.prompts import Chat
-from penstock.frontend.text.chat import read_template, render
-from penstock.models.codec import TokenCodec, find_codec
+from penstock.frontend.text.chat import read_template, render, template_source
 from penstock.frontend.text.detokenizer import ByteDetokenizer, Detokenizer, WindowDetokenizer
+from penstock.models.codec import TokenCodec, find_codec
 
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that are nothing but their ``tokenizer.json``."""
@@ -32,6 +32,7 @@ class Tokenizer:
     def __init__(self, inner: Any, chat_template: str | None = None) -> None:
         self.inner = inner
         self.chat_template = chat_template
+        self._hidden_ids: dict[tuple[str, ...], frozenset[int]] = {}
         self._backend = getattr(inner, "backend_tokenizer", None)
         if self._backend is not None:
             # Limits saved with a tokenizer are for training; requests are measured against the context.
@@ -77,9 +78,14 @@ class Tokenizer:
         detokenizer = self.detokenizer(skip_special_tokens=skip_special_tokens)
         return "".join(detokenizer.push(token) for token in token_ids) + detokenizer.flush()
 
-    def detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """Return a fresh incremental detokeniser for one completion."""
-        skip = self.special_ids if skip_special_tokens else frozenset()
+    def detokenizer(self, *, skip_special_tokens: bool = True, shown: Sequence[str] = ()) -> Detokenizer:
+        """Return a fresh incremental detokeniser for one completion.
+
+        Args:
+            skip_special_tokens: leave control tokens out of the text.
+            shown: control tokens to leave in all the same.
+        """
+        skip = self._hidden(tuple(shown)) if skip_special_tokens else frozenset()
         if self._codec is not None:
             return ByteDetokenizer(self._codec, skip)
         return WindowDetokenizer(self._decode_window, skip)
@@ -138,10 +144,23 @@ class Tokenizer:
         found: int | None = self.inner.eos_token_id
         return found
 
+    @cached_property
+    def template_text(self) -> str:
+        """The source of the chat template, of all of them where there are several; empty without one."""
+        return template_source(self.inner, self.chat_template)
+
     @property
     def has_chat_template(self) -> bool:
         """Whether conversations can be rendered."""
         return bool(self.chat_template or getattr(self.inner, "chat_template", None))
+
+    def _hidden(self, shown: tuple[str, ...]) -> frozenset[int]:
+        """Return the ids of control tokens less those of the given texts."""
+        found = self._hidden_ids.get(shown)
+        if found is None:
+            found = frozenset(one for one in self.special_ids if self.token_text(one) not in shown)
+            self._hidden_ids[shown] = found
+        return found
 
     @cached_property
     def _codec(self) -> TokenCodec | None:
