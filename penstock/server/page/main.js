@@ -164,7 +164,7 @@ function start() {
   const needKey = () => {
     choose(byId("tab-settings"));
     if (byId("open-panel").offsetParent) openPanel(true);
-    const input = byId("set-key");
+    const { input } = settings.fields.get("key");
     input.closest("details").open = true;
     input.focus();
   };
