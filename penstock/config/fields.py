@@ -23,7 +23,7 @@ class Field:
     """A setting: where it lives, what it accepts and what it is for."""
 
     section: str
-    """Field of `Config` that holds it: model, cache, schedule or server."""
+    """Field of `Config` that holds it, such as model or server."""
     name: str
     annotation: Any
     """The whole ``Annotated[...]`` type, which msgspec checks values against."""

@@ -93,9 +93,7 @@ def help_line(field: Field) -> str:
     return text.replace("%", "%%")
 
 
-def add_flags(
-    parser: argparse.ArgumentParser, *, only: Iterable[str] = ("model", "cache", "schedule", "server")
-) -> None:
+def add_flags(parser: argparse.ArgumentParser, *, only: Iterable[str] = tuple(sections())) -> None:
     """Add ``--config`` and one flag per setting of the chosen sections to a parser.
 
     Args:

@@ -221,6 +221,23 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
 
+class ObserveConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators see: metrics, traces, step traces."""
+
+    metrics_compat: Annotated[
+        Literal["vllm", "none"], _doc("Names under which dashboards find metrics besides our own")
+    ] = "vllm"
+    metrics_tenants: Annotated[
+        int,
+        _unit(
+            "Tenants with series of their own, by first appearance; the others share one",
+            "tenants",
+            ge=0,
+            le=256,
+        ),
+    ] = 16
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a server or an offline engine is started from."""
 
@@ -228,3 +245,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheConfig = CacheConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     server: ServerConfig = ServerConfig()
+    observe: ObserveConfig = ObserveConfig()

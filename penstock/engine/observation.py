@@ -74,7 +74,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Engine-clock seconds."""
     stats: EngineStats
     tenants: tuple[TenantLoad, ...] = ()
-    """Those with most sequences first; the last may be `OTHERS`, the sum of the rest."""
+    """Those with most sequences first; the last may be `observe.labels.OTHER`, the sum of the rest."""
     rates: Rates
     step_seconds: Seconds
     """`StepRecord.device` of all steps."""
@@ -86,7 +86,3 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Admissions to a slot, those after a preemption included."""
     steps: tuple[StepRecord, ...] = ()
     """The newest of those asked for, oldest first."""
-
-
-OTHERS = "(other)"
-"""Stands for all tenants that are not named one by one."""

@@ -13,7 +13,8 @@ from penstock.core.plan import PlanShape, StepPlan
 from penstock.core.policy import SequenceView
 from penstock.core.state import SchedulerState
 from penstock.core.view import snapshot
-from penstock.engine.observation import OTHERS, Observation, Rates, Seconds, StepRecord, TenantLoad
+from penstock.engine.observation import Observation, Rates, Seconds, StepRecord, TenantLoad
+from penstock.observe.labels import OTHER
 
 KEPT = 2048
 """Steps remembered: some seconds of a busy engine."""
@@ -99,7 +100,7 @@ class TenantBook:
         if len(counts) > most:
             running = sum(one[0] for one in counts.values()) - sum(load.running for load in loads)
             waiting = sum(one[1] for one in counts.values()) - sum(load.waiting for load in loads)
-            loads.append(TenantLoad(OTHERS, running, waiting))
+            loads.append(TenantLoad(OTHER, running, waiting))
         return tuple(loads)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from penstock.observe.labels import DEFAULT
 from penstock.observe.metrics import Metrics
 
 
@@ -33,9 +34,12 @@ class RequestMeter:
         prompt_tokens: length of the prompt.
         max_tokens: limit asked for; None when the context is the limit.
         began: when the request reached the server, seconds of the clock of `delta` and `finish`.
+        tenant: whose request it is.
+        priority: its priority.
     """
 
     __slots__ = (
+        "_account",
         "_began",
         "_done",
         "_last",
@@ -47,9 +51,17 @@ class RequestMeter:
     )
 
     def __init__(
-        self, metrics: Metrics, prompt_tokens: int, max_tokens: int | None = None, *, began: float
+        self,
+        metrics: Metrics,
+        prompt_tokens: int,
+        max_tokens: int | None = None,
+        *,
+        began: float,
+        tenant: str = DEFAULT,
+        priority: int = 0,
     ) -> None:
         self._metrics = metrics
+        self._account = metrics.account(tenant, priority)
         self._began = began
         self._last: float | None = None
         self._done = False
@@ -67,20 +79,29 @@ class RequestMeter:
         """
         if tokens <= 0:
             return
+        account = self._account
         if self._last is None:
-            self._metrics.prompt_tokens.inc(self.prompt_tokens)
-            self._metrics.cached_tokens.inc(self.cached_tokens)
-            self._metrics.ttft.observe(now - self._began)
-            self._metrics.recent.ttft.add(now - self._began)
+            self._first(now)
             gaps = tokens - 1
         else:
             gaps = tokens
         if gaps:
             gap = (now - self._last) / gaps if self._last is not None else 0.0
+            observe = account.itl.observe
             for _ in range(gaps):
-                self._metrics.itl.observe(gap)
+                observe(gap)
         self._last = now
         self.generated += tokens
+        account.generated_tokens.inc(tokens)
+
+    def _first(self, now: float) -> None:
+        account, to, computed = self._account, self._metrics, self.prompt_tokens - self.cached_tokens
+        account.ttft.observe(now - self._began)
+        to.recent.ttft.add(now - self._began)
+        account.prompt_tokens.inc(self.prompt_tokens)
+        account.cached_tokens.inc(self.cached_tokens)
+        to.computed_source.inc(max(0, computed))
+        to.cached_source.inc(self.cached_tokens)
 
     def finish(
         self, reason: str, line: Milestones | None = None, preemptions: int = 0, now: float | None = None
@@ -96,8 +117,8 @@ class RequestMeter:
         if self._done:
             return
         self._done = True
-        to = self._metrics
-        to.finished.labels(to.model, reason).inc()
+        to, account = self._metrics, self._account
+        account.finished[reason].inc()
         to.prompt_length.observe(self.prompt_tokens)
         to.answer_length.observe(self.generated)
         to.request_preemptions.observe(preemptions)
@@ -106,17 +127,17 @@ class RequestMeter:
         if line is None:
             return
         if line.first_scheduled and line.arrival:
-            to.queue.observe(line.first_scheduled - line.arrival)
+            account.queue.observe(line.first_scheduled - line.arrival)
             to.recent.queue.add(line.first_scheduled - line.arrival)
         if not line.first_token:
             return
         to.prefill.observe(line.first_token - line.first_scheduled)
         if now is not None:
-            to.e2e.observe(now - self._began)
+            account.e2e.observe(now - self._began)
             to.recent.e2e.add(now - self._began)
         to.decode.observe(line.last_token - line.first_token)
         to.inference.observe(line.last_token - line.first_scheduled)
         if self.generated > 1:
             tpot = (line.last_token - line.first_token) / (self.generated - 1)
-            to.tpot.observe(tpot)
+            account.tpot.observe(tpot)
             to.recent.tpot.add(tpot)

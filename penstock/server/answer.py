@@ -107,8 +107,8 @@ async def respond(
     except BaseException as exc:
         await feed.close()
         if isinstance(exc, Exception):
-            status = str(from_exception(exc).status)
-            service.metrics.rejected.labels(service.model, status).inc()
+            error = from_exception(exc)
+            service.metrics.reject(error.status, error.code or "other", feed.options.tenant)
         raise
 
 

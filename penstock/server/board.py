@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 
 import msgspec
 
-from penstock.config.settings import Config
 from penstock.core.errors import PenstockError
 from penstock.engine.observation import Observation
 from penstock.frontend.async_engine import AsyncEngine
@@ -36,8 +35,8 @@ class Board:
 
     Args:
         engine: a started engine.
-        config: its settings.
         metrics: the server's.
+        policies: policy by slot.
         version: the package's.
         requests: ids of the answers in the making.
     """
@@ -45,8 +44,8 @@ class Board:
     def __init__(
         self,
         engine: AsyncEngine,
-        config: Config,
         metrics: Metrics,
+        policies: Mapping[str, str],
         version: str,
         requests: Collection[str],
     ) -> None:
@@ -54,9 +53,7 @@ class Board:
         self._metrics = metrics
         self._version = version
         self._requests = requests
-        schedule = config.schedule
-        slots = ("order", "shape", "preempt", "evict", "admit", "reserve", "retain")
-        self._policies = {slot: getattr(schedule, slot) for slot in slots}
+        self._policies = dict(policies)
         self._started = time.time()
         self._began = time.monotonic()
         self._asking: asyncio.Future[None] | None = None

@@ -13,6 +13,7 @@ from penstock.core.output import FinishReason
 from penstock.frontend.async_engine import RequestStream
 from penstock.frontend.intake import Prepared
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage, merge
+from penstock.frontend.prompts import RequestOptions
 from penstock.observe.meter import RequestMeter
 from penstock.server.asks import Ask
 from penstock.server.errors import APIError
@@ -99,7 +100,17 @@ class Feed:
         n, length, limit = prompt.params.n, len(prompt.prompt_ids), prompt.params.max_tokens
         metrics = self._service.metrics
         metrics.choices.observe(n)
-        self._meters.append([RequestMeter(metrics, length, limit, began=self.began) for _ in range(n)])
+        who = self.options
+        if who.grammar is not None:
+            metrics.grammar(who.grammar.kind)
+        self._meters.append(
+            [
+                RequestMeter(
+                    metrics, length, limit, began=self.began, tenant=who.tenant, priority=who.priority
+                )
+                for _ in range(n)
+            ]
+        )
         self._usages.append(Usage(prompt_tokens=length))
 
     def rate_headers(self) -> dict[str, str]:
@@ -161,6 +172,11 @@ class Feed:
         if count and self._lease is not None and self._timers is not None:
             self._timers.begun()
             self._lease.news(count)
+
+    @property
+    def options(self) -> RequestOptions:
+        """On whose account the request runs; all its prompts share them."""
+        return self._asks[0].options
 
     async def whole(self) -> list[RequestOutput]:
         """Return the complete outputs, one per prompt. Raises APIError as `batches` does."""

@@ -55,7 +55,8 @@ class Service:
     """The live state, for those who watch."""
 
     def __post_init__(self) -> None:
-        self.board = Board(self.engine, self.config, self.metrics, package_version(), self.live)
+        policies = policies_of(self.config)
+        self.board = Board(self.engine, self.metrics, policies, package_version(), self.live)
         cost = load_cost(self.config.model.cost) if self.config.model.cost else None
         self.limiter = Limiter(Pace(time.monotonic, cost), time.monotonic)
 
@@ -79,7 +80,31 @@ def of(request: Request) -> Service:
 def build_service(engine: AsyncEngine, config: Config) -> Service:
     """Return the state of a new server around a running engine."""
     model = served_name(config)
-    return Service(engine, config, Metrics(model), model, _fingerprint(config, model))
+    metrics = Metrics(
+        model,
+        vllm_names=config.observe.metrics_compat == "vllm",
+        tenants=config.observe.metrics_tenants,
+        policies=policies_of(config),
+        cache=_cache_labels(engine, config),
+    )
+    return Service(engine, config, metrics, model, _fingerprint(config, model))
+
+
+def policies_of(config: Config) -> dict[str, str]:
+    """Return the policy of each slot."""
+    slots = ("order", "shape", "preempt", "evict", "admit", "reserve", "retain")
+    return {slot: getattr(config.schedule, slot) for slot in slots}
+
+
+def _cache_labels(engine: AsyncEngine, config: Config) -> dict[str, str]:
+    """Return what dashboards and gateways read of the KV cache, in the words that they know."""
+    return {
+        "block_size": str(engine.info.page_size),
+        "num_gpu_blocks": str(engine.info.blocks),
+        "cache_dtype": config.cache.kv_cache_dtype,
+        "enable_prefix_caching": str(config.cache.enable_prefix_caching),
+        "gpu_memory_utilization": str(config.cache.memory_fraction),
+    }
 
 
 def served_name(config: Config) -> str:

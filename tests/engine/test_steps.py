@@ -9,7 +9,8 @@ from penstock.core.executor import ExecutorSpec
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.engine import steps
 from penstock.engine.core import build_engine
-from penstock.engine.observation import OTHERS, TenantLoad
+from penstock.engine.observation import TenantLoad
+from penstock.observe.labels import OTHER
 from penstock.testing.clock import ManualClock
 from penstock.testing.fake_executor import FakeExecutor
 
@@ -104,7 +105,7 @@ def test_only_the_busiest_tenants_are_named():
         core.submit(request(f"{i}", tenant=f"t{i % 20}" if i < 30 else "big"))
     loads = core.observe().tenants
     assert len(loads) == steps.NAMED_TENANTS + 1 and loads[0] == TenantLoad("big", 0, 10)
-    assert loads[-1].tenant == OTHERS and sum(load.waiting for load in loads) == 40
+    assert loads[-1].tenant == OTHER and sum(load.waiting for load in loads) == 40
 
 
 def test_rates_cover_the_last_seconds_only():

@@ -23,7 +23,7 @@ def read(data):
 
 
 def board(engine):
-    return Board(engine, CONFIG, Metrics("fake"), "1.0", {"an id"})
+    return Board(engine, Metrics("fake"), {"order": "fcfs"}, "1.0", {"an id"})
 
 
 def payload(event):

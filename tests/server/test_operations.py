@@ -54,9 +54,9 @@ def test_metrics_after_traffic(post, call):
     values = {}
     for family in text_string_to_metric_families(reply.text):
         for sample in family.samples:
-            values[(sample.name, sample.labels.get("finished_reason"), sample.labels.get("le"))] = (
-                sample.value
-            )
+            if sample.labels.get("tenant", "default") == "default":
+                key = (sample.name, sample.labels.get("finished_reason"), sample.labels.get("le"))
+                values[key] = sample.value
     prompt = len("<user>hi<assistant>")
     for prefix in ("penstock:", "vllm:"):
         assert values[(f"{prefix}request_success_total", "stop", None)] == 2
@@ -67,7 +67,8 @@ def test_metrics_after_traffic(post, call):
         assert values[(f"{prefix}inter_token_latency_seconds_count", None, None)] == 10 + 10 + 3
         assert values[(f"{prefix}request_params_n_sum", None, None)] == 3
         assert abs(values[(f"{prefix}kv_cache_usage_perc", None, None)] - 0.2) < 1e-9
-        assert values[(f"{prefix}generation_tokens_total", None, None)] == 11
+        assert values[(f"{prefix}generation_tokens_total", None, None)] == 11 + 11 + 4
+    assert values[("penstock:engine_generated_tokens_total", None, None)] == 11
 
 
 def test_the_description_knows_the_bodies(call):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from penstock.core.errors import PenstockError
 from penstock.core.output import EngineStats
+from penstock.engine.observation import Observation
 from penstock.server import service
 from penstock.server.described import answers
 from penstock.server.routes.models import health_of, reply
@@ -14,6 +17,9 @@ from penstock.server.schemas.facts import Alive, HealthReply, LoadReply, Version
 from penstock.server.service import Service, package_version
 
 router = APIRouter(tags=["operations"])
+
+SCRAPE_PATIENCE = 5.0
+"""Seconds that a scrape waits for the engine; Prometheus gives up after 10."""
 
 
 def _state(to: Service, healthy: frozenset[str]) -> Response:
@@ -59,12 +65,22 @@ async def _stats(to: Service) -> EngineStats | None:
         return None
 
 
+async def _seen(to: Service) -> Observation | None:
+    """Look at the engine; one that is busy with a long step must not cost the scrape all other figures."""
+    try:
+        return await asyncio.wait_for(to.engine.observe(), SCRAPE_PATIENCE)
+    except (PenstockError, TimeoutError):
+        return None
+
+
 @router.get("/metrics", summary="Prometheus metrics", response_model=None)
 @answers(str, media="text/plain")
 async def metrics(request: Request) -> Response:
     """Return the exposition text."""
     to = service.of(request)
-    return Response(to.metrics.render(await _stats(to)), media_type=to.metrics.content_type)
+    health = to.engine.health()
+    text = to.metrics.render(await _seen(to), health.state, health.restarts)
+    return Response(text, media_type=to.metrics.content_type)
 
 
 @router.get("/version", summary="Version", response_model=None)
