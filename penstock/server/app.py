@@ -17,6 +17,7 @@ from penstock.server.limits import RATE_HEADERS
 from penstock.server.openapi import describe
 from penstock.server.responses.store import ResponseStore
 from penstock.server.routes import (
+    admin,
     embeddings,
     generate,
     generation,
@@ -39,6 +40,7 @@ ROUTERS = (
     models.router,
     tokens.router,
     operations.router,
+    admin.router,
     live.router,
     page.router,
 )
