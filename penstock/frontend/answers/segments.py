@@ -78,7 +78,7 @@ class Segments:
     def __init__(self, reader: AnswerReader) -> None:
         self.all: list[Segment] = []
         self.reasoning_tokens = 0
-        """Tokens that became reasoning, exact to the deltas in which they came."""
+        """Tokens that became reasoning; of a delta that became more than that, its share of the characters."""
         self._reader = reader
         self._current: Segment | None = None
         self._blank = ""
@@ -96,8 +96,9 @@ class Segments:
         self._logprobs.extend(out.logprobs or ())
         changes = self._take(self._reader.push(out.text))
         if out.finish_reason is not None:
-            changes += self._take(self._reader.finish())
-            changes += self._end(complete=out.finish_reason is FinishReason.STOP)
+            whole = out.finish_reason is FinishReason.STOP
+            changes += self._take(self._reader.finish(), whole)
+            changes += self._end(whole)
         return changes
 
     def _end(self, complete: bool) -> list[Change]:
@@ -109,26 +110,30 @@ class Segments:
         cut = self._current is not None and self._current.kind == "call"
         return [*changes, *self._close(complete and not cut)]
 
-    def _take(self, events: Sequence[AnswerEvent]) -> list[Change]:
+    def _take(self, events: Sequence[AnswerEvent], whole: bool = True) -> list[Change]:
+        """Return what events change; a call that ends with an answer that is not whole was cut off."""
         changes: list[Change] = []
-        last = max((i for i, event in enumerate(events) if _grows(event)), default=-1)
-        for index, event in enumerate(events):
-            changes += self._apply(event, newest=index == last)
+        grown = [
+            event for event in events if isinstance(event, TextDelta | ReasoningDelta | ToolCallArguments)
+        ]
+        reasoning = sum(len(event.text) for event in grown if isinstance(event, ReasoningDelta))
+        if reasoning:
+            self.reasoning_tokens += round(self._tokens * reasoning / sum(len(event.text) for event in grown))
+        for event in events:
+            changes += self._apply(event, newest=bool(grown) and event is grown[-1], whole=whole)
         return changes
 
-    def _apply(self, event: AnswerEvent, newest: bool) -> Iterator[Change]:
+    def _apply(self, event: AnswerEvent, newest: bool, whole: bool) -> Iterator[Change]:
         if isinstance(event, ToolCallStart):
             yield from self._close(True)
             self._blank = ""
             yield from self._open("call", event.id, event.name)
         elif isinstance(event, ToolCallEnd):
             if self._current is not None and self._current.kind == "call":
-                yield from self._close(True)
+                yield from self._close(whole)
         elif isinstance(event, ToolCallArguments):
             yield from self._grow("call", event.text, self._attribute() if newest else [])
         elif isinstance(event, ReasoningDelta):
-            if newest:
-                self.reasoning_tokens += self._tokens
             yield from self._grow("reasoning", event.text, self._attribute() if newest else [])
         else:
             yield from self._text(event, newest)
@@ -171,7 +176,3 @@ class Segments:
         """Return the scores of the tokens that no segment had yet."""
         taken, self._logprobs, self._tokens = self._logprobs, [], 0
         return taken
-
-
-def _grows(event: AnswerEvent) -> bool:
-    return isinstance(event, TextDelta | ReasoningDelta | ToolCallArguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from penstock.core.errors import InvalidRequest
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.schemas.message_blocks import (
     TextBlock,
@@ -107,7 +108,11 @@ def _tools(body: MessagesBody) -> dict[str, Any]:
     choice, fields = body.tool_choice, dict[str, Any]()
     if tools:
         fields["tools"] = [_chat_tool(tool) for tool in tools]
-    if choice is None or (not tools and choice.type in ("auto", "none")):
+    if choice is None:
+        return fields
+    if not tools:
+        if choice.type in ("any", "tool"):
+            raise InvalidRequest("tool_choice", "needs tools to choose from")
         return fields
     if choice.type == "tool":
         fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}

@@ -14,6 +14,7 @@ from penstock.server.answer import respond
 from penstock.server.asks import chat_ask
 from penstock.server.connection import EventStream
 from penstock.server.counting import prompt_tokens
+from penstock.server.envelope import add_headers
 from penstock.server.errors import APIError
 from penstock.server.feed import Feed
 from penstock.server.naming import named_as
@@ -52,7 +53,7 @@ async def create(
         first = new_response(body, response_id, to.model, keep)
         writer = ResponsesWriter(first, reader_for(to, chat), bool(body.stream), keeper.save)
         if body.background:
-            return await _in_background(feed, writer, keeper, stream=bool(body.stream))
+            return await _in_background(request, feed, writer, keeper, stream=bool(body.stream))
         if body.stream:
             return await respond(to, request, feed, writer)
 
@@ -82,9 +83,10 @@ def _conversation(body: ResponsesRequest, store: ResponseStore, owner: str) -> l
 
 
 async def _in_background(
-    feed: Feed, writer: ResponsesWriter, keeper: Keeper, *, stream: bool
+    request: Request, feed: Feed, writer: ResponsesWriter, keeper: Keeper, *, stream: bool
 ) -> HTTPResponse:
-    await feed.admit()
+    await feed.admit(principal_of(request))
+    add_headers(request, feed.rate_headers())
     keeper.run = BackgroundRun(feed, writer)
     keeper.save(writer.response, [])
     if not stream:

@@ -80,8 +80,8 @@ def _tools(body: ResponsesRequest) -> dict[str, Any]:
         fields["tools"] = [_chat_tool(tool) for tool in tools]
         if body.parallel_tool_calls is not None:
             fields["parallel_tool_calls"] = body.parallel_tool_calls
-    elif fields.get("tool_choice") in ("none", "auto"):
-        del fields["tool_choice"]  # says nothing where there is nothing to choose from
+    elif fields.pop("tool_choice", "auto") not in ("none", "auto"):
+        raise InvalidRequest("tool_choice", "needs tools to choose from")
     return fields
 
 
