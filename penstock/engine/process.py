@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from penstock.config.settings import Config
 from penstock.engine.build import preload_builder
 from penstock.engine.ipc import EnginePort
 from penstock.engine.pulse import Pulse, attach, make_shared
@@ -55,15 +56,17 @@ def child_main(address: str, pulse: str, preload: str) -> None:
     setup_logging()
     if preload:
         _preload(preload)
-    done = serve(
-        port, attach(int(pulse)), lambda config: setup_logging(config.server.log_level), _settle_memory
-    )
+    done = serve(port, attach(int(pulse)), _log_as_configured, _settle_memory)
     context.term()  # delivers the last words
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     # Nothing is left to save; taking gigabytes of weights and libraries apart object by object only delays.
     os._exit(0 if done else 1)
+
+
+def _log_as_configured(config: Config) -> None:
+    setup_logging(config.server.log_level, config.server.log_format, background=True)
 
 
 def _settle_memory() -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
+import time
+from queue import SimpleQueue
 from typing import IO, Literal
+
+MOST_WAITING = 10_000
+"""Lines that may wait for a slow sink before further ones are dropped."""
+FLUSH_SECONDS = 1.0
+"""How long the end of the process waits for lines that are still to be written."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -27,8 +35,8 @@ class JSONFormatter(logging.Formatter):
             "message": record.getMessage(),
             **extras(record),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info or record.exc_text:
+            line["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
@@ -47,17 +55,94 @@ class HumanFormatter(logging.Formatter):
         return super().format(plain)
 
 
+class SafeHandler(logging.StreamHandler[IO[str]]):
+    """Writes at once; a sink that fails (full disk, closed pipe) costs its lines and nothing else."""
+
+    lost = 0
+    """Lines that could not be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Count it: telling on standard error, as logging does, would meet the same full disk."""
+        self.lost += 1
+
+    def flush(self) -> None:
+        """Flush, if the sink lets us: `emit` and the end of the process call it."""
+        try:
+            super().flush()
+        except (OSError, ValueError):
+            self.lost += 1
+
+
+class BackgroundHandler(logging.Handler):
+    """Lets a thread write, so that a sink that hangs (a pipe that nobody reads) holds up no request.
+
+    Args:
+        sink: formats and writes.
+        most: lines that may wait; further ones are dropped, and counted in a line of their own.
+    """
+
+    def __init__(self, sink: SafeHandler, most: int = MOST_WAITING) -> None:
+        super().__init__()
+        self._sink = sink
+        self._most = most
+        # Unlike Queue it may be put to from a finalizer that interrupts another put.
+        self._waiting: SimpleQueue[logging.LogRecord] = SimpleQueue()
+        self._dropped = 0
+        self._taken = self._written = 0
+        threading.Thread(target=self._write, name="penstock-log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a line; never blocks."""
+        if self._waiting.qsize() >= self._most:
+            self._dropped += 1
+            return
+        # What the caller passed may change before it is written, and must not be kept alive.
+        record.msg, record.args = record.getMessage(), ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.exc_info = None
+        self._taken += 1  # one thread at a time comes here: the handler's lock is held
+        self._waiting.put(record)
+
+    def flush(self) -> None:
+        """Wait for what is queued, but not for ever."""
+        until = time.monotonic() + FLUSH_SECONDS
+        while self._written < self._taken and time.monotonic() < until:
+            time.sleep(0.002)
+
+    def _write(self) -> None:
+        while True:
+            record = self._waiting.get()
+            self._sink.handle(record)
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                text = f"{dropped} log lines were dropped: the log was not written as fast as it came"
+                self._sink.handle(
+                    logging.makeLogRecord(
+                        {"name": __name__, "levelno": 30, "levelname": "WARNING", "msg": text}
+                    )
+                )
+            self._written += 1
+
+
 def setup_logging(
-    level: str = "info", style: Literal["human", "json"] = "human", stream: IO[str] | None = None
+    level: str = "info",
+    style: Literal["text", "json"] = "text",
+    stream: IO[str] | None = None,
+    *,
+    background: bool = False,
 ) -> None:
     """Send all logs of the process to one stream (standard error by default); safe to call again.
 
     Args:
         level: lowest level that is written: debug, info, warning or error.
         style: for people, or one JSON object per line for a log collector.
+        stream: where to.
+        background: let a thread write, so that no caller ever waits for the stream.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JSONFormatter() if style == "json" else HumanFormatter())
+    sink = SafeHandler(stream or sys.stderr)
+    sink.setFormatter(JSONFormatter() if style == "json" else HumanFormatter())
+    handler: logging.Handler = BackgroundHandler(sink) if background else sink
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
