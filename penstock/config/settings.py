@@ -108,6 +108,24 @@ class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = -1
 
 
+class StructuredConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Structured output: which library makes the masks, and what one grammar may take."""
+
+    grammar_backend: Annotated[
+        Literal["auto", "xgrammar", "llguidance", "off"],
+        _doc("Library that compiles grammars; auto takes the first that is installed, off refuses them"),
+    ] = "auto"
+    grammar_compile_seconds: Annotated[
+        float, _unit("CPU time that compiling one grammar may take", "seconds", gt=0, le=600)
+    ] = 5.0
+    grammar_compile_memory_bytes: Annotated[
+        int, _unit("Memory that compiling one grammar may take", "bytes", ge=1)
+    ] = 1024 * 1024 * 1024
+    grammar_cache_bytes: Annotated[
+        int, _unit("Compiled grammars kept while nobody uses them", "bytes", ge=0)
+    ] = 256 * 1024 * 1024
+
+
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The HTTP side."""
 
@@ -168,6 +186,15 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 60.0
+    stream_gather: Annotated[
+        float,
+        _unit(
+            "Longest that tokens of busy streams wait for more (at most 0.25 ms per live stream); 0 never",
+            "seconds",
+            ge=0,
+            le=1,
+        ),
+    ] = 0.02
     stream_interval: Annotated[
         int, _unit("Tokens that a streamed event gathers, except the first and the last", "tokens", ge=1)
     ] = 1
@@ -198,6 +225,33 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     responses_ttl: Annotated[
         float, _unit("How long a response of /v1/responses is stored", "seconds", gt=0)
     ] = 3600.0
+    tool_call_parser: Annotated[
+        Literal[
+            "auto",
+            "none",
+            "hermes",
+            "llama3_json",
+            "mistral",
+            "mistral_args",
+            "pythonic",
+            "qwen",
+            "qwen25",
+            "qwen3",
+            "llama3",
+            "llama4_pythonic",
+        ],
+        _doc("Form in which the model writes tool calls; auto reads it from the chat template"),
+    ] = "auto"
+    reasoning_parser: Annotated[
+        Literal["auto", "none", "think", "mistral", "qwen3", "deepseek_r1", "deepseek-r1"],
+        _doc("Marks around the model's reasoning; auto reads them from the chat template"),
+    ] = "auto"
+    enable_auto_tool_choice: Annotated[
+        bool, _doc("Let the model decide whether it calls a tool; off takes tool_choice auto for none")
+    ] = True
+    constrain_tool_calls: Annotated[
+        bool, _doc("Constrain calls by grammar, so that every call that is begun parses against its schema")
+    ] = True
     allowed_origins: Annotated[tuple[str, ...], _doc("Origins allowed by CORS; none turns CORS off")] = ()
     record_traffic: Annotated[
         str,
@@ -236,6 +290,21 @@ class ObserveConfig(msgspec.Struct, frozen=True, kw_only=True):
             le=256,
         ),
     ] = 16
+    trace_steps: Annotated[
+        str,
+        _doc("File to write every step and request to, for chrome://tracing or Perfetto; empty writes none"),
+    ] = ""
+    trace_steps_bytes: Annotated[
+        int,
+        _unit("Size at which that file is moved to FILE.1 and begun anew", "bytes", ge=4096),
+    ] = 256 * 1024 * 1024
+    otlp_traces_endpoint: Annotated[
+        str,
+        _doc(
+            "OTLP endpoint for one span per request, such as http://localhost:4318/v1/traces (needs the "
+            "extra otel); empty traces none"
+        ),
+    ] = ""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,5 +313,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelConfig = ModelConfig()
     cache: CacheConfig = CacheConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    structured: StructuredConfig = StructuredConfig()
     server: ServerConfig = ServerConfig()
     observe: ObserveConfig = ObserveConfig()

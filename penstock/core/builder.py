@@ -166,5 +166,12 @@ def describe(seq: Sequence) -> SlotInit:
     """Return the full description of a sequence for its slot."""
     spec = seq.spec
     return SlotInit(
-        seq.slot, seq.id, tuple(seq.tokens), seq.prompt_length, spec.sampling, spec.eos_ids, spec.adapter
+        seq.slot,
+        seq.id,
+        tuple(seq.tokens),
+        seq.prompt_length,
+        spec.sampling,
+        spec.eos_ids,
+        spec.adapter,
+        spec.grammar,
     )

@@ -64,9 +64,9 @@ class Landing:
                     seq.first_token = now
                 alone += 1
                 outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs))
-                if token in seq.stops or len(known) >= seq.max_total:
-                    self._end(seq, token)
-            elif tokens or item.prompt_logprobs or item.pooled:
+                if item.ended or token in seq.stops or len(known) >= seq.max_total:
+                    self._end(seq, token, item.ended)
+            elif tokens or item.prompt_logprobs or item.pooled or item.ended:
                 self._deliver(seq, item, work.start)
         s.counters.generated_tokens += alone
         s.landed(ticket)
@@ -100,11 +100,13 @@ class Landing:
         scores = _unseen(seq, item.prompt_logprobs, start) if item.prompt_logprobs else None
         s.outbox.append(Output(seq.id, tokens, None, seq.cached_tokens, item.logprobs, scores, item.pooled))
         if kept:
-            self._end(seq, tokens[-1])
+            self._end(seq, tokens[-1], item.ended)
+        elif item.ended:
+            s.finish(seq, FinishReason.STOP)
 
-    def _end(self, seq: Sequence, token: int) -> None:
-        """Finish a sequence if its last token ends it."""
-        reason = _ending(seq, token)
+    def _end(self, seq: Sequence, token: int, ended: bool) -> None:
+        """Finish a sequence if its last token ends it; ``ended`` says that its grammar does."""
+        reason = FinishReason.STOP if ended else _ending(seq, token)
         if reason is not None:
             self._s.finish(seq, reason, "", token if reason is FinishReason.STOP else None)
 

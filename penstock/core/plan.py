@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.request import SamplingParams
+from penstock.core.request import GrammarSpec, SamplingParams
 
 
 class SlotInit(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -22,6 +22,7 @@ class SlotInit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sampling: SamplingParams
     eos_ids: tuple[int, ...]
     adapter: str | None = None
+    grammar: GrammarSpec | None = None
 
 
 class WorkItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -111,6 +112,8 @@ class ItemResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """For rows of this item that predict a prompt token; row i scores the token at start + i + 1."""
     error: str | None = None
     """This sequence alone failed; the others of the step are valid."""
+    ended: bool = False
+    """Its grammar allows nothing more: the sequence ends with these tokens (none or a stop id)."""
     pooled: Pooled | None = None
     """Of this item's prompt tokens, where pooling was asked for."""
 

@@ -88,6 +88,8 @@ class GrammarSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """For a schema: objects hold the named properties only, unless the schema says otherwise."""
     after: str = ""
     """The grammar binds what follows this text (the end of reasoning) only; empty binds it all."""
+    field: str = "grammar"
+    """What the client called it, for errors."""
 
 
 class RequestSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

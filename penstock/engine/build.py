@@ -13,6 +13,7 @@ from penstock.config.settings import Config
 from penstock.core.errors import ConfigError
 from penstock.core.output import EngineStats, FinishReason, Output
 from penstock.core.request import RequestSpec
+from penstock.engine.grammars import GrammarDesk
 from penstock.engine.messages import EngineInfo
 from penstock.engine.observation import Observation
 from penstock.engine.pulse import Pulse
@@ -29,6 +30,8 @@ class Core(Protocol):
 
     pulse: Pulse
     """Told of every step that begins."""
+    grammars: GrammarDesk | None
+    """Compiles and holds the grammars of requests; None ignores them."""
 
     def submit(self, spec: RequestSpec) -> None:
         """Take a sequence in, or raise InvalidRequest or Overloaded."""
@@ -144,12 +147,17 @@ def assemble(config: Config, executor: Any, eos_ids: tuple[int, ...] = ()) -> Bu
     """
     from penstock.cost.spec import load_cost
     from penstock.engine.core import build_engine
+    from penstock.engine.trace import StepTrace
     from penstock.policies.bundle import policy_cautions
 
     resolved: Config = getattr(executor, "config", None) or config
     journal = _journal(config.server.record_steps)
     cost = load_cost(config.model.cost) if config.model.cost else None
     core = build_engine(executor, resolved.schedule, resolved.cache, journal=journal, cost=cost, record=True)
+    if resolved.observe.trace_steps and core.recorder is not None:
+        trace = StepTrace(resolved.observe.trace_steps, resolved.observe.trace_steps_bytes)
+        trace.bind(core.scheduler.state)
+        core.recorder.listener = trace
     spec = executor.spec()
     memory = getattr(executor, "memory", None)
     decisions = getattr(executor, "decisions", ())

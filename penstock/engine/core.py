@@ -8,7 +8,7 @@ from collections import deque
 
 from penstock.config.settings import CacheConfig, ScheduleConfig
 from penstock.core.clock import Clock
-from penstock.core.errors import Overloaded, StepFault
+from penstock.core.errors import Overloaded, PenstockError, StepFault
 from penstock.core.events import EventSink
 from penstock.core.executor import Executor
 from penstock.core.output import EngineStats, FinishReason, Output
@@ -17,6 +17,7 @@ from penstock.core.policy import StepCost
 from penstock.core.request import RequestSpec
 from penstock.core.scheduler import Scheduler
 from penstock.core.state import SchedulerState
+from penstock.engine.grammars import GrammarDesk
 from penstock.engine.journal import JournalledScheduler, Sink
 from penstock.engine.observation import Observation
 from penstock.engine.pulse import Pulse
@@ -43,6 +44,7 @@ class EngineCore:
         clock: source of time for both.
         depth: steps kept in flight besides the one collected.
         recorder: notes every step, for those who watch; None notes nothing.
+        grammars: compiles and holds the grammars of requests; None ignores them (nothing samples tokens).
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class EngineCore:
         clock: Clock,
         depth: int = 0,
         recorder: StepRecorder | None = None,
+        grammars: GrammarDesk | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.executor = executor
         self.clock = clock
         self.recorder = recorder
+        self.grammars = grammars
         self.pulse = Pulse()
         """Told of every step that begins; the loop shares its own."""
         self._depth = depth
@@ -72,7 +76,15 @@ class EngineCore:
         """
         if self._draining:
             raise Overloaded("the server is shutting down", None)
-        self.scheduler.submit(spec, self.clock.now())
+        if spec.grammar is None or self.grammars is None:
+            self.scheduler.submit(spec, self.clock.now())
+            return
+        self.grammars.take(spec)
+        try:
+            self.scheduler.submit(spec, self.clock.now())
+        except PenstockError:
+            self.grammars.let_go(spec.id)
+            raise
 
     def cancel(
         self, request_id: str, detail: str = "client", reason: FinishReason = FinishReason.ABORT
@@ -115,7 +127,12 @@ class EngineCore:
         """The second half of a tick: wait for the oldest step, if any, and return what happened."""
         if self._in_flight:
             self._land_oldest()
-        return self.scheduler.take_outputs()
+        outputs = self.scheduler.take_outputs()
+        if self.recorder is not None:
+            self.recorder.news(outputs)
+        if self.grammars is not None:
+            self.grammars.landed(outputs)
+        return outputs
 
     def _land_oldest(self) -> None:
         plan = self._in_flight.popleft()
@@ -170,6 +187,8 @@ class EngineCore:
 
     def close(self) -> None:
         """Release the executor; idempotent."""
+        if self.recorder is not None:
+            self.recorder.close()
         self.executor.close()
 
 
@@ -215,4 +234,6 @@ def build_engine(
     depth = spec.pipeline_depth if schedule.pipeline_depth < 0 else schedule.pipeline_depth
     clock = clock or MonotonicClock()
     recorder = StepRecorder(state, clock) if record else None
-    return EngineCore(scheduler, executor, clock, depth, recorder)
+    compiler = getattr(executor, "grammars", None)
+    grammars = None if compiler is None else GrammarDesk(compiler)
+    return EngineCore(scheduler, executor, clock, depth, recorder, grammars)

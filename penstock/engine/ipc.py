@@ -6,6 +6,8 @@ the engine cancels what no lease covers). Messages of one connection arrive in t
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any
 
 import msgspec
@@ -45,6 +47,9 @@ class EnginePort:
         self._socket.bind(address)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
+        self._bell, self._clapper = os.pipe()
+        os.set_blocking(self._clapper, False)
+        self._poller.register(self._bell, zmq.POLLIN)
         self._watch = watch
         if watch is not None:
             self._poller.register(watch, zmq.POLLIN)
@@ -55,7 +60,15 @@ class EnginePort:
         Returns:
             Whether the watched descriptor fired.
         """
-        return any(source == self._watch for source, _ in self._poller.poll(milliseconds))
+        fired = [source for source, _ in self._poller.poll(milliseconds)]
+        if self._bell in fired:
+            os.read(self._bell, 4096)
+        return self._watch in fired
+
+    def wake(self) -> None:
+        """End a `wait` that blocks; may be called from any thread, at any time."""
+        with contextlib.suppress(OSError):  # full: it rings already; closed: nobody waits
+            os.write(self._clapper, b"x")
 
     def receive(self) -> tuple[bytes, ToEngine] | None:
         """Return the next message and who sent it, or None; never blocks.
@@ -76,6 +89,10 @@ class EnginePort:
     def close(self) -> None:
         """Close the socket; what was sent is still delivered."""
         self._socket.close()
+        clapper, self._clapper = self._clapper, -1
+        if clapper >= 0:
+            os.close(clapper)
+            os.close(self._bell)
 
 
 class ClientPort:

@@ -25,6 +25,7 @@ from penstock.engine.messages import (
     ToEngine,
     refusal_of,
 )
+from penstock.engine.parking import Parking
 from penstock.engine.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class EngineLoop:
         self._now = now
         self._peers: dict[bytes, _Peer] = {}
         self._owner: dict[str, bytes] = {}
+        self._parking = Parking(port.wake)
         self._stopping = False
         self._next_sweep = 0.0
         self._steps = 0
@@ -86,6 +88,7 @@ class EngineLoop:
                 self._stopping = True
             self._pulse.beat()
             self._drain_inbox()
+            self._admit_parked()
             outputs = self._core.tick()
             self._deliver(outputs)
             self._sweep()
@@ -114,8 +117,11 @@ class EngineLoop:
     def _handle(self, name: bytes, peer: _Peer, message: ToEngine) -> None:
         match message:
             case Submit():
-                self._port.send(name, self._submit(name, peer, message))
+                bound = any(spec.grammar is not None for spec in message.specs)
+                if not bound or not self._parking.park(name, message, self._core.grammars):
+                    self._port.send(name, self._submit(name, peer, message))
             case Cancel():
+                self._parking.drop(name, message.ids)
                 self._cancel(peer, message)
             case Lease():
                 forgotten = peer.live.difference(message.ids)
@@ -128,6 +134,13 @@ class EngineLoop:
                 self._stopping = True
             case Boot():
                 log.warning("ignoring a second boot message")
+
+    def _admit_parked(self) -> None:
+        """Submit what has waited for its grammar."""
+        for name, message, _ in self._parking.ready():
+            peer = self._peers.get(name)
+            if peer is not None:
+                self._port.send(name, self._submit(name, peer, message))
 
     def _submit(self, name: bytes, peer: _Peer, message: Submit) -> FromEngine:
         taken: list[str] = []

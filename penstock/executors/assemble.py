@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,10 @@ from penstock.kernels.store import KVStore
 from penstock.models.decoder import Decoder
 from penstock.models.load import DTYPES, load_model
 from penstock.runtime.estimate import Shape, check_weights, weight_bytes
+from penstock.runtime.grammar.backends import resolve_backend
+from penstock.runtime.grammar.service import GrammarService
+from penstock.runtime.grammar.vocabulary import read_vocabulary
+from penstock.runtime.grammar.worker import Limits
 from penstock.runtime.host import available_memory
 from penstock.runtime.memory import MemoryPlan, measure_resident, plan_memory
 from penstock.runtime.resolve import Decision, Facts, gather_facts, resolve, thread_count
@@ -35,6 +40,7 @@ class Parts:
     spec: ExecutorSpec
     forward: Forward | None
     """Replays CUDA graphs in place of the decoder's own forward."""
+    grammars: GrammarService
 
 
 def assemble(config: Config) -> Parts:
@@ -93,6 +99,7 @@ def assemble(config: Config) -> Parts:
             cache_fingerprint=fingerprint(config, facts, decoder.stack.fingerprint),
         ),
         forward=_graphs(config, decoder, kv, decisions),
+        grammars=_grammars(config, facts, decisions),
     )
 
 
@@ -128,6 +135,23 @@ def _graphs(config: Config, decoder: Decoder, kv: KVStore, decisions: list[Decis
         Decision("model.cuda_graphs", str(refusal is None).lower(), refusal or "decode steps can be captured")
     )
     return None if refusal is not None else GraphRunner(decoder, kv, most=config.schedule.max_num_seqs)
+
+
+def _grammars(config: Config, facts: Facts, decisions: list[Decision]) -> GrammarService:
+    """Prepare structured output; nothing starts before somebody asks for it."""
+    structured, model = config.structured, config.model
+    backend = resolve_backend(structured.grammar_backend)
+    why = "as asked" if structured.grammar_backend != "auto" else "the first that is installed"
+    decisions.append(Decision("structured.grammar_backend", backend or "off", why))
+    read = partial(
+        read_vocabulary,
+        model.tokenizer or str(facts.folder),
+        model.revision,
+        facts.spec.vocab_size,
+        tuple(facts.spec.eos_ids),
+    )
+    limits = Limits(structured.grammar_compile_seconds, structured.grammar_compile_memory_bytes)
+    return GrammarService(backend, read, limits, structured.grammar_cache_bytes)
 
 
 def fingerprint(config: Config, facts: Facts, kv_format: str) -> str:

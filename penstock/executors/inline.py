@@ -13,6 +13,7 @@ from penstock.core.executor import ExecutorSpec
 from penstock.core.plan import StepPlan, StepResult
 from penstock.executors.assemble import assemble
 from penstock.kernels.store import KVStore
+from penstock.runtime.grammar.service import GrammarService
 from penstock.runtime.memory import MemoryPlan, MemoryReport
 from penstock.runtime.resolve import Decision
 from penstock.runtime.runner import Decoder, Forward, ModelRunner, Pending
@@ -39,6 +40,7 @@ class InlineExecutor:
         fault: hook for tests.
         defer: whether `collect` rather than `submit` waits; by default on CUDA only.
         forward: see `ModelRunner`.
+        grammars: compiles grammars, if sequences may have one.
     """
 
     def __init__(
@@ -51,13 +53,15 @@ class InlineExecutor:
         fault: Fault | None = None,
         defer: bool | None = None,
         forward: Forward | None = None,
+        grammars: GrammarService | None = None,
     ) -> None:
         device = torch.device(device)
         self._spec = spec
         self._fault = fault
         self._defer = device.type == "cuda" if defer is None else defer
         self.table = SlotTable(spec.slots, spec.max_model_len, spec.page_size, spec.blocks, spec.vocab_size)
-        self.runner: ModelRunner | None = ModelRunner(decoder, kv, self.table, device, forward)
+        self.runner: ModelRunner | None = ModelRunner(decoder, kv, self.table, device, forward, grammars)
+        self.grammars = grammars
         self._flying: deque[tuple[int, Pending | StepResult | StepFault]] = deque()
         self.config: Config | None = None
         """The resolved settings, if made by `build_executor`; so are the next two."""
@@ -127,6 +131,10 @@ class InlineExecutor:
 
     def close(self) -> None:
         """Let go of the model and its KV; idempotent."""
+        if self.grammars is not None:
+            self.grammars.close()
+        if self.runner is not None and self.runner.masks is not None:
+            self.runner.masks.close()
         self.runner = None
         self._flying.clear()
 
@@ -149,6 +157,7 @@ def build_executor(config: Config, *, fault: Fault | None = None) -> InlineExecu
         device=parts.config.model.device,
         fault=fault,
         forward=parts.forward,
+        grammars=parts.grammars,
     )
     executor.config, executor.decisions, executor.memory = parts.config, parts.decisions, parts.memory
     assert executor.runner is not None

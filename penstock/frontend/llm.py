@@ -18,6 +18,7 @@ from penstock.core.errors import ConfigError, InvalidRequest, Overloaded
 from penstock.core.output import EngineStats, FinishReason
 from penstock.core.request import RequestSpec
 from penstock.engine.build import DEFAULT_BUILD, Core, find_builder
+from penstock.engine.grammars import compile_all
 from penstock.frontend.assembly import Assembly
 from penstock.frontend.grouping import arrange
 from penstock.frontend.intake import NO_OPTIONS, Intake, Prepared
@@ -96,8 +97,12 @@ class LLM:
         jobs = []
         for one, chosen in zip(prepared, self._scored(prepared, options), strict=True):
             jobs.append(self._intake.admit(one, None, chosen))
+        # Kept until the end: sequences that wait long must find their grammars again.
+        grammars = compile_all(self._core.grammars, (spec for specs, _ in jobs for spec in specs))
         with _bar(sum(len(specs) for specs, _ in jobs), progress) as bar:
-            return self._run(jobs, bar, group_prefixes)
+            results = self._run(jobs, bar, group_prefixes)
+        del grammars
+        return results
 
     def chat(
         self,

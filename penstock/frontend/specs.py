@@ -215,9 +215,8 @@ def check_options(options: RequestOptions) -> None:
         raise InvalidRequest("weight", f"expected a number greater than 0, got {weight!r}")
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) >= 2**31:
         raise InvalidRequest("priority", f"expected an integer of less than 32 bits, got {priority!r}")
-    for name in ("adapter", "grammar"):
-        if getattr(options, name) is not None:
-            raise InvalidRequest(name, "expected none: this engine offers none")
+    if options.adapter is not None:
+        raise InvalidRequest("adapter", "expected none: this engine offers none")
     if options.slo is not None:
         for name in ("ttft", "tpot", "deadline"):
             seconds = getattr(options.slo, name)

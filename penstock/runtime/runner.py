@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from penstock.core.errors import StepFault
-from penstock.core.plan import ItemResult, StepPlan, StepResult, TokenLogprobs
+from penstock.core.plan import ItemResult, SlotInit, StepPlan, StepResult, TokenLogprobs
 from penstock.kernels.rows import StepRows
 from penstock.kernels.store import KVStore
 from penstock.runtime.batch import StepBatch, build_batch
+from penstock.runtime.grammar.masks import GrammarMasks, Source
 from penstock.runtime.layered import LayeredForward, staged_items
 from penstock.runtime.pooling import PooledRows
-from penstock.runtime.sampler.params import Uses
+from penstock.runtime.sampler.params import Ints, Uses
 from penstock.runtime.sampler.prompts import score_prompt
 from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
 from penstock.runtime.slots import SlotTable
@@ -80,6 +81,7 @@ class ModelRunner:
         table: the slots; the runner is their only writer.
         device: where the model runs.
         forward: replaces ``decoder.forward``, e.g. by one that replays CUDA graphs.
+        grammars: compiled grammars, if sequences may have one.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class ModelRunner:
         table: SlotTable,
         device: torch.device,
         forward: Forward | None = None,
+        grammars: Source | None = None,
     ) -> None:
         self.decoder = decoder
         self.kv = kv
@@ -96,7 +99,8 @@ class ModelRunner:
         self.device = device
         self.forward = forward or decoder.forward
         self.layered = LayeredForward(decoder)
-        self.sampler = Sampler(table)
+        self.masks = None if grammars is None else GrammarMasks(grammars, table.vocab_size)
+        self.sampler = Sampler(table, self.masks)
         self._carry = torch.zeros(len(table.live), dtype=torch.int64, device=device)
         """Last sampled token of each slot, on the device."""
         self._unwritten: deque[Pending] = deque()
@@ -130,13 +134,28 @@ class ModelRunner:
     def forget(self, plan: StepPlan) -> None:
         """Require a new description of every slot that the plan touched."""
         slots = {item.slot for item in plan.items} | {init.slot for init in plan.admits}
-        self.table.free(slot for slot in slots if 0 <= slot < len(self.table.live))
+        self._free(slot for slot in slots if 0 <= slot < len(self.table.live))
+
+    def _free(self, slots: Iterable[int]) -> None:
+        gone = tuple(slots)
+        self.table.free(gone)
+        if self.masks is not None:
+            self.masks.drop(gone)
+
+    def _admit(self, init: SlotInit) -> None:
+        self.table.admit(init)
+        if self.masks is not None:
+            problem = self.masks.admit(init)
+        else:
+            problem = None if init.grammar is None else f"{init.grammar.field}: not offered by this engine"
+        if problem is not None:
+            self.table.fail(init.slot, problem)
 
     def _launch(self, pending: Pending) -> None:
         plan, table = pending.plan, self.table
-        table.free(plan.frees)
+        self._free(plan.frees)
         for init in plan.admits:
-            table.admit(init)
+            self._admit(init)
         table.apply_tables(plan.items)
         batch = pending.batch = build_batch(plan.items, table, self.device) if plan.items else None
         if batch is None:
@@ -210,10 +229,17 @@ class ModelRunner:
             self.table.write(
                 slots_R[fine_R], batch.sample_positions_R[fine_R], epochs_R[fine_R], tokens_R[fine_R]
             )
+            self._follow(slots_R[fine_R], epochs_R[fine_R], tokens_R[fine_R])
             for r in np.flatnonzero(~fine_R):
                 slot = int(slots_R[r])
                 if self.table.epoch[slot] == epochs_R[r]:
                     self.table.fail(slot, FAULTS[int(fault_R[r])])
+
+    def _follow(self, slots_R: Ints, epochs_R: Ints, tokens_R: Ints) -> None:
+        """Take grammars on by tokens that have landed; their next masks are made from here on."""
+        if self.masks is not None:
+            same_R = self.table.epoch[slots_R] == epochs_R
+            self.masks.accept(slots_R[same_R].tolist(), tokens_R[same_R].tolist())
 
     def land(self, pending: Pending) -> StepResult:
         """Wait for a launched step and return its result.
@@ -240,6 +266,8 @@ class ModelRunner:
             for r, i in enumerate(batch.sample_items_R.tolist()):
                 if faults[r]:
                     items[i] = ItemResult(error=FAULTS[faults[r]])
+                elif r in pending.sampled.over:
+                    items[i] = _over(pending.sampled.over[r], logprobs.get(r))
                 elif r in logprobs:
                     items[i] = ItemResult((tokens[r],), (logprobs[r],))
                 else:
@@ -248,8 +276,14 @@ class ModelRunner:
             if isinstance(scores, str):
                 items[i] = ItemResult(error=scores)
             elif items[i].error is None:
-                items[i] = ItemResult(items[i].tokens, items[i].logprobs, tuple(scores))
+                items[i] = msgspec.structs.replace(items[i], prompt_logprobs=tuple(scores))
         for rows, total_E in pending.pooled:
             if items[rows.item].error is None:
                 items[rows.item] = msgspec.structs.replace(items[rows.item], pooled=rows.packed(total_E))
         return StepResult(plan.ticket, tuple(items), pending.seconds)
+
+
+def _over(stop: int, logprobs: TokenLogprobs | None) -> ItemResult:
+    """The end of a grammar: a stop id if the model has one, else nothing."""
+    scores = None if logprobs is None else (logprobs,)
+    return ItemResult((), ended=True) if stop < 0 else ItemResult((stop,), scores, ended=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.core.errors import StepFault
 from penstock.core.plan import SlotInit, WorkItem
-from penstock.runtime.sampler.params import SamplingTable
+from penstock.runtime.sampler.params import SamplingTable, Uses
 
 Ints = NDArray[np.int64]
 
@@ -76,6 +76,8 @@ class SlotTable:
         problem = self._take_tokens(slot, init.tokens) or self.sampling.put(slot, init.sampling, init.eos_ids)
         if problem:
             self.fail(slot, problem)
+        elif init.grammar is not None:
+            self.sampling.flags[slot] |= int(Uses.GRAMMAR)
 
     def _take_tokens(self, slot: int, tokens: tuple[int, ...]) -> str | None:
         if len(tokens) > self.max_len:

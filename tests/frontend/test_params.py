@@ -190,7 +190,6 @@ def test_what_does_not_fit_the_model_is_refused_by_name(given, prompt, field, nu
         (RequestOptions(weight=math.nan), "weight"),
         (RequestOptions(priority=1.5), "priority"),
         (RequestOptions(adapter="lora"), "adapter"),
-        (RequestOptions(grammar="x"), "grammar"),
         (RequestOptions(slo=SLO(ttft=-1)), "slo.ttft"),
     ],
 )

@@ -1,5 +1,5 @@
 """Log-probabilities of the model itself: log-softmax of the raw logits, before penalties, masks and
-temperature.
+temperature, but after a grammar: what it forbids was never a choice, and is not listed.
 
 Legend: R rows, V vocabulary, T most likely tokens reported.
 """
@@ -34,6 +34,7 @@ def score(logits_RV: Tensor, tokens_R: Tensor, tops: Sequence[int]) -> list[Toke
         tokens_R.tolist(), own_R1[:, 0].tolist(), ranks_R.tolist(), top_RT.tolist(), ids_RT.tolist(), tops,
         strict=True,
     ):  # fmt: skip
-        ranked = sorted(zip(ids, values, strict=True), key=lambda pair: (-pair[1], pair[0]))
+        possible = ((i, value) for i, value in zip(ids, values, strict=True) if value > float("-inf"))
+        ranked = sorted(possible, key=lambda pair: (-pair[1], pair[0]))
         scored.append(TokenLogprobs(token, own, rank, tuple(ranked[:wanted])))
     return scored

@@ -32,10 +32,11 @@ class Uses(IntFlag):
     MIN_TOKENS = 64
     LOGPROBS = 128
     PROMPT_LOGPROBS = 256
+    GRAMMAR = 512
     POOLING = 1024
     ADJUST = PENALTY | BIAS | ALLOWED | BAD_WORDS | MIN_TOKENS
     """The features that rewrite logits."""
-    HISTORY = PENALTY | BAD_WORDS
+    HISTORY = PENALTY | BAD_WORDS | GRAMMAR
     """The features that read the tokens generated so far."""
 
 

@@ -1,6 +1,7 @@
 """The sampler: logits of the sampled rows to one token per row, each row by its own slot's parameters.
 
-Order of treatment: penalties, bias, masks (`adjust`) -> temperature -> top_k -> top_p -> min_p ->
+Order of treatment: what a grammar allows (`restrain`; log-probabilities are of what it leaves) -> penalties,
+bias, masks (`adjust`) -> temperature -> top_k -> top_p -> min_p ->
 Gumbel-max (`choose`). Every operation is row by row or elementwise, so the token of a row is the same alone
 and in any batch.
 
@@ -10,23 +11,26 @@ Legend: R sampled rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from penstock.core.plan import TokenLogprobs
+from penstock.runtime.grammar.masks import GrammarMasks, Masks
 from penstock.runtime.sampler.adjust import adjust
 from penstock.runtime.sampler.choose import choose
 from penstock.runtime.sampler.knobs import Knobs, argmax
 from penstock.runtime.sampler.logprobs import score
 from penstock.runtime.sampler.params import Ints, Uses
+from penstock.runtime.sampler.restrain import restrain
 from penstock.runtime.slots import SlotTable
 
 FAULTS = {
     1: "model produced non-finite logits",
-    2: "sampling: the masks (allowed_token_ids, bad_words, min_tokens) leave no token to choose",
+    2: "sampling: the masks (allowed_token_ids, bad_words, min_tokens, a grammar) leave no token to choose",
+    3: "structured output: the grammar could not be followed",
 }
 """Why a row could not be sampled, by the code in `Sampled.fault_R`."""
 
@@ -41,6 +45,8 @@ class Sampled:
     """int8; 0 or a key of `FAULTS`."""
     logprobs: Callable[[], dict[int, TokenLogprobs]]
     """Scores of the rows that asked for them, by row; computed when called."""
+    over: dict[int, int] = field(default_factory=dict)
+    """Rows whose grammar allows nothing more -> the stop id chosen for them, -1 without one."""
 
 
 class Sampler:
@@ -48,10 +54,12 @@ class Sampler:
 
     Args:
         table: parameters and tokens of all slots.
+        grammars: masks of the sequences that have a grammar, if any may.
     """
 
-    def __init__(self, table: SlotTable) -> None:
+    def __init__(self, table: SlotTable, grammars: GrammarMasks | None = None) -> None:
         self.table = table
+        self.grammars = grammars
 
     def uses(self, slots_R: Ints) -> Uses:
         """Which features any of these slots asks for."""
@@ -67,6 +75,11 @@ class Sampler:
         """
         uses = self.uses(slots_R)
         fault_R = _silence_non_finite(logits_RV)
+        masks = None
+        if uses & Uses.GRAMMAR and self.grammars is not None:
+            masks = self.grammars.take(slots_R.tolist())
+        if masks is not None:
+            restrain(logits_RV, masks.rows_X, masks.masks_XW)
         scored = np.flatnonzero(self.table.sampling.flags[slots_R] & int(Uses.LOGPROBS))
         raw_XV = logits_RV[torch.from_numpy(scored).to(logits_RV.device)] if scored.size else None
         if uses & Uses.ADJUST:
@@ -76,6 +89,9 @@ class Sampler:
             tokens_R = choose(logits_RV, Knobs.gather(self.table.sampling, slots_R, positions_R))
         else:
             tokens_R = argmax(logits_RV)
+        over = {} if masks is None else masks.over
+        if masks is not None:
+            _settle(masks, tokens_R, fault_R)
         tops = self.table.sampling.logprobs[slots_R[scored]].tolist()
 
         def logprobs() -> dict[int, TokenLogprobs]:
@@ -84,7 +100,17 @@ class Sampler:
             own_X = tokens_R[torch.from_numpy(scored).to(tokens_R.device)]
             return dict(zip(scored.tolist(), score(raw_XV, own_X, tops), strict=True))
 
-        return Sampled(tokens_R, fault_R, logprobs)
+        return Sampled(tokens_R, fault_R, logprobs, over)
+
+
+def _settle(masks: Masks, tokens_R: Tensor, fault_R: Tensor) -> None:
+    """Write what is not chosen: the ends of finished grammars, whatever else was asked for; the failures."""
+    if masks.over:
+        rows = torch.tensor(list(masks.over), device=tokens_R.device)
+        tokens_R[rows] = torch.tensor([max(0, stop) for stop in masks.over.values()], device=tokens_R.device)
+        fault_R[rows] = 0
+    if masks.failed:
+        fault_R[torch.tensor(masks.failed, device=fault_R.device)] = 3
 
 
 def _silence_non_finite(logits_RV: Tensor) -> Tensor:
