@@ -18,6 +18,7 @@ from penstock.engine.client import BoundaryClient, ClientOptions, EngineClient, 
 from penstock.engine.messages import EngineInfo, Health
 from penstock.engine.observation import Observation
 from penstock.frontend.assembly import Assembly
+from penstock.frontend.gather import Reader, Rounds
 from penstock.frontend.intake import NO_OPTIONS, Intake, Prepared
 from penstock.frontend.model import limits_of, load_tokenizer
 from penstock.frontend.outputs import RequestOutput
@@ -37,7 +38,7 @@ class _Route(msgspec.Struct, frozen=True):
     """Where the outputs of a sequence go. Holds no stream, so that a forgotten stream can be noticed."""
 
     assembly: Assembly
-    notify: Callable[[], None]
+    reader: Reader
 
 
 class AsyncEngine:
@@ -74,6 +75,7 @@ class AsyncEngine:
         # One thread: tokenising must not hold up the event loop, and tokenizers are not thread-safe.
         self._text_thread = ThreadPoolExecutor(1, "penstock-text")
         self._routes: dict[str, _Route] = {}
+        self._rounds = Rounds(config.server.stream_gather, self.live)
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -169,11 +171,12 @@ class AsyncEngine:
         specs, assembly = self._intake.admit(prepared, request_id, options)
         ids = [spec.id for spec in specs]
         news = asyncio.Event()
-        stream = RequestStream(assembly, news, partial(self._abandon, ids))
+        reader = Reader(news.set)
+        stream = RequestStream(assembly, news, partial(self._abandon, ids), reader)
         taken = [i for i in ids if i in self._routes]
         if not taken:
             # Outputs may follow the admission at once, before this task runs again.
-            self._routes.update(dict.fromkeys(ids, _Route(assembly, news.set)))
+            self._routes.update(dict.fromkeys(ids, _Route(assembly, reader)))
             self._idle.clear()
             if self._recorder is not None:
                 self._recorder.opened(specs)
@@ -281,7 +284,8 @@ class AsyncEngine:
 
     def _take(self, outputs: Sequence[Output]) -> None:
         """Sink of the client: put the outputs of a step where they belong, then wake the readers."""
-        woken: dict[int, Callable[[], None]] = {}
+        now: dict[Reader, None] = {}
+        soon: dict[Reader, None] = {}
         ended: list[str] = []
         stopped: list[str] = []
         for output in outputs:
@@ -296,12 +300,15 @@ class AsyncEngine:
                 stopped.append(output.request_id)
             if output.finish is not None:
                 ended.append(output.request_id)
-            woken[id(route.assembly)] = route.notify
+            wake = route.reader.news(len(output.tokens), output.finish is not None)
+            if wake is not None:
+                (now if wake else soon)[route.reader] = None
         if stopped:
             self._client.cancel(stopped, reason=FinishReason.STOP)
         self._forget(ended)
-        for notify in woken.values():
-            notify()
+        for reader in now:
+            reader.wake()
+        self._rounds.add(soon)
 
     def _abandon(self, ids: Iterable[str], detail: str) -> None:
         """Cancel what is live of a request that nobody reads any more."""

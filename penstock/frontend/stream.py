@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 from penstock.frontend.assembly import Assembly
+from penstock.frontend.gather import Reader
 from penstock.frontend.outputs import RequestOutput
 
 
@@ -21,9 +22,13 @@ class RequestStream:
         assembly: the request in the making.
         news: set whenever the assembly has news.
         cancel: cancels what is live of it in the engine, with a detail; must not raise or block.
+        reader: decides when ``news`` is set.
     """
 
-    def __init__(self, assembly: Assembly, news: asyncio.Event, cancel: Callable[[str], None]) -> None:
+    def __init__(
+        self, assembly: Assembly, news: asyncio.Event, cancel: Callable[[str], None], reader: Reader
+    ) -> None:
+        self._reader = reader
         self.request_id = assembly.request_id
         self.prompt_token_ids = assembly.prompt_ids
         self.prompt = assembly.prompt
@@ -33,6 +38,10 @@ class RequestStream:
         self._cancel = cancel
         self._news = news
         self._loop = asyncio.get_running_loop()
+
+    def gather(self, tokens: int) -> None:
+        """Let the first and the last news come at once, and all others when there are so many tokens."""
+        self._reader.interval = tokens
 
     def __aiter__(self) -> Self:
         """Return itself."""

@@ -93,6 +93,7 @@ async def respond(
         PenstockError, APIError: it was refused or failed before anything was sent.
     """
     try:
+        feed.streaming = not callable(how)
         await feed.admit(principal_of(request))
         add_headers(request, feed.rate_headers())
         if not callable(how):

@@ -10,14 +10,17 @@ from starlette.requests import Request
 
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import SLO, Turn
+from penstock.frontend.answers.reader_set import Reading
 from penstock.frontend.pooling import pooling_params
 from penstock.frontend.prompts import Chat, Prompt, RequestOptions, Text
+from penstock.server import service
 from penstock.server.principal import Principal, principal_of
 from penstock.server.schemas.chat import ChatRequest, ChatTemplateFields
 from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.embeddings import EmbeddingRequest
 from penstock.server.schemas.sampling import GenerationBody
 from penstock.server.schemas.scheduling import SchedulingFields
+from penstock.server.tools import plan_of
 
 _PASSED_ON = (
     *("temperature", "top_p", "top_k", "min_p", "n", "presence_penalty", "frequency_penalty"),
@@ -35,6 +38,10 @@ class Ask(msgspec.Struct, frozen=True):
     options: RequestOptions
     timeout: float | None = None
     """Seconds that the caller gives it, from its arrival to its last token."""
+    interval: int | None = None
+    """Tokens that an event of its stream gathers; None takes the server's."""
+    reading: Reading = Reading()
+    """How its answers are read, where they are a chat's."""
 
 
 def chat_ask(body: ChatRequest, request: Request) -> Ask:
@@ -45,7 +52,11 @@ def chat_ask(body: ChatRequest, request: Request) -> Ask:
     _put(params, "max_tokens", body.limit())
     if body.logprobs:
         params["logprobs"] = body.top_logprobs or 0
-    return Ask(chat_prompt(body), params, _options(body, request), _seconds(body.timeout_ms))
+    plan = plan_of(service.of(request), body, chat_prompt(body), None)
+    if plan.reading.control_tokens:
+        params["shown_special_tokens"] = plan.reading.control_tokens
+    options = msgspec.structs.replace(_options(body, request), grammar=plan.grammar)
+    return Ask(plan.prompt, params, options, _seconds(body.timeout_ms), body.stream_interval, plan.reading)
 
 
 def chat_prompt(body: ChatTemplateFields) -> Chat:
@@ -56,7 +67,8 @@ def chat_prompt(body: ChatTemplateFields) -> Chat:
         messages=body.turns(),
         add_generation_prompt=begin,
         continue_final_message=going_on,
-        template_kwargs=body.chat_template_kwargs or {},
+        tools=body.told_tools(),
+        template_kwargs=body.template_variables(),
     )
 
 
@@ -71,7 +83,7 @@ def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
         params["logprobs"] = body.logprobs
         if body.echo:
             params["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
-    return _asks(body.prompts(), params, body, request)
+    return _asks(body.prompts(), params, body, request, body.stream_interval)
 
 
 def embedding_asks(body: EmbeddingRequest, request: Request) -> list[Ask]:
@@ -86,6 +98,7 @@ def _asks(
     params: Mapping[str, Any],
     body: CompletionRequest | EmbeddingRequest,
     request: Request,
+    interval: int | None = None,
 ) -> list[Ask]:
     options, timeout = _options(body, request), _seconds(body.timeout_ms)
     special = body.add_special_tokens is not False
@@ -93,7 +106,7 @@ def _asks(
     def form(one: str | list[int]) -> Prompt:
         return Text(text=one, add_special_tokens=special) if isinstance(one, str) else one
 
-    return [Ask(form(one), params, options, timeout) for one in prompts]
+    return [Ask(form(one), params, options, timeout, interval) for one in prompts]
 
 
 def _params(body: GenerationBody) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from penstock.server.timers import Timers
 Batch = list[tuple[int, RequestOutput]]
 """Deltas that are ready together, each with the index of its prompt."""
 
+WHOLE_INTERVAL = 32
+"""Tokens gathered at a time for an answer that is sent whole: often enough to count by."""
+
 
 class Feed:
     """Streams of one HTTP request, one per prompt, as one async iterator of batches.
@@ -38,6 +41,8 @@ class Feed:
         self.began = time.perf_counter()
         self.streams: list[RequestStream] = []
         self.principal = ANONYMOUS
+        self.streaming = True
+        """Whether the news are passed on as they come; set before `admit`."""
         self._service = service
         self._asks = asks
         self._meters: list[list[RequestMeter]] = []
@@ -90,11 +95,17 @@ class Feed:
             # The blank, which no caller's id can hold, keeps these apart from everyone else's.
             request_id = f"{self.id} {index}"
             stream = await engine.submit(prompt, request_id=request_id, options=ask.options)
+            stream.gather(self._interval(ask))
             self.streams.append(stream)
             self._meter(prompt)
             if self._stopped is not None:
                 raise self._stopped
         lease.admitted()
+
+    def _interval(self, ask: Ask) -> int:
+        if not self.streaming:
+            return WHOLE_INTERVAL
+        return ask.interval or self._service.config.server.stream_interval
 
     def _meter(self, prompt: Prepared) -> None:
         n, length, limit = prompt.params.n, len(prompt.prompt_ids), prompt.params.max_tokens

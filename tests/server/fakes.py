@@ -18,6 +18,11 @@ from penstock.frontend.prompts import Chat, Text
 CONFIG = Config(model=ModelConfig(model="fake", served_model_name="fake"), server=ServerConfig())
 
 
+class Letters:
+    def push(self, token_id):
+        return chr(token_id)
+
+
 class FakeTokenizer:
     """One token per character; its id is the code point."""
 
@@ -26,6 +31,11 @@ class FakeTokenizer:
 
     def decode(self, ids, *, skip_special_tokens=True):
         return "".join(map(chr, ids))
+
+    template_text = "tools <tool_call> <think> </think>"
+
+    def detokenizer(self, *, skip_special_tokens=True):
+        return Letters()
 
     def token_text(self, token_id):
         return chr(token_id)
@@ -59,6 +69,10 @@ class FakeStream:
         self.engine, self.request_id, self.prompt_token_ids, self.prompt = engine, request_id, ids, prompt
         self.params, self.finished, self._turn = params, False, 0
         self.sent = {i: 0 for i in range(params.get("n", 1))}
+        self.gathers = 1
+
+    def gather(self, tokens):
+        self.gathers = tokens
 
     def __aiter__(self):
         return self

@@ -80,6 +80,9 @@ class GenerationBody(SamplingFields, SchedulingFields):
     model: Label | None = Field(None, description="Served model name; absent takes the one that is served")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    stream_interval: int | None = Field(
+        None, ge=1, le=4096, description="Tokens that a streamed event gathers, except the first and the last"
+    )
     return_token_ids: bool | None = Field(None, description="Send the ids of the tokens along")
 
 
