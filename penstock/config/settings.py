@@ -210,9 +210,6 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             "Longest time from a request to its first token, then it is aborted; 0 sets none", "seconds", ge=0
         ),
     ] = 0.0
-    header_timeout: Annotated[
-        float, _unit("How long a client may take to send the head of a request; 0 waits", "seconds", ge=0)
-    ] = 30.0
     keep_alive_timeout: Annotated[int, _unit("How long an idle connection stays open", "seconds", ge=1)] = 75
     max_connections: Annotated[
         int, _unit("Connections above which requests are answered 503; 0 sets no bound", "connections", ge=0)
