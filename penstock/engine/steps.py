@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
 from penstock.core.clock import Clock
+from penstock.core.output import Output
 from penstock.core.plan import PlanShape, StepPlan
 from penstock.core.policy import SequenceView
 from penstock.core.state import SchedulerState
@@ -34,6 +36,14 @@ class StepListener(Protocol):
 
     def step(self, record: StepRecord, shape: PlanShape) -> None:
         """Take note of a step."""
+        ...
+
+    def news(self, outputs: Sequence[Output]) -> None:
+        """Take note of what happened to requests."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come."""
         ...
 
 
@@ -128,6 +138,7 @@ class StepRecorder:
         self._failed = 0
         self.tenants = TenantBook(state)
         self.listener: StepListener | None = None
+        """Set by whoever wants to hear of every step."""
 
     def planned(self, plan: StepPlan) -> None:
         """Note a step that was just decided; the books' time is when deciding began."""
@@ -172,6 +183,16 @@ class StepRecorder:
             counters.generated_tokens,
             self._device.total,
         )
+
+    def news(self, outputs: Sequence[Output]) -> None:
+        """Pass on what happened to requests."""
+        if self.listener is not None and outputs:
+            self.listener.news(outputs)
+
+    def close(self) -> None:
+        """Tell the listener that nothing more will come."""
+        if self.listener is not None:
+            self.listener.close()
 
     def failed(self) -> None:
         """Note that a step failed, and with it every step in flight."""

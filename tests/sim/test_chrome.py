@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import ConfigError
-from penstock.sim.chrome import ChromeTrace
+from penstock.sim.chrome import PER_REQUEST, ChromeTrace
 from penstock.sim.run import Scenario, simulate
 
 SCENARIO = Scenario(
@@ -57,7 +57,7 @@ def test_async_spans_open_and_close_in_order_and_within_their_request(tmp_path):
 
 def test_a_full_trace_says_what_it_left_out_and_stays_valid(tmp_path):
     data, _, trace = traced(tmp_path, events=50)
-    assert len(data["traceEvents"]) == 50
+    assert 50 - PER_REQUEST < len(data["traceEvents"]) <= 50, "steps and requests are written whole or not"
     assert data["otherData"]["events_left_out"] == trace.left_out > 0
 
 
