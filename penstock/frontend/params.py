@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.request import SamplingParams
+from penstock.core.request import GrammarSpec, SamplingParams
+from penstock.frontend.structured import structured_outputs
 
 MAX_LOGPROBS = 20
 """Most likely tokens that can be asked for at a position."""
@@ -66,6 +67,9 @@ class GenerationParams(msgspec.Struct, frozen=True, kw_only=True):
     """Return an embedding of the prompt: the "mean" of its final hidden states, or the "last" token's."""
     truncate_prompt_tokens: int | None = None
     """Keep only this many tokens at the end of the prompt."""
+    structured_outputs: GrammarSpec | None = None
+    """What the text must look like: a mapping with json, regex, choice, grammar, json_object or
+    structural_tag, see `penstock.frontend.structured`."""
 
     def __post_init__(self) -> None:
         """Check types and ranges, so that a value of this class is always sound.
@@ -252,6 +256,7 @@ _RULES: dict[str, Rule] = {
     "prompt_logprobs": _integer(0, MAX_LOGPROBS),
     "truncate_prompt_tokens": _integer(1),
     "pooling": _choice("mean", "last"),
+    "structured_outputs": structured_outputs,
 }
 
 _OPTIONAL = frozenset(
@@ -263,6 +268,7 @@ _OPTIONAL = frozenset(
         "prompt_logprobs",
         "truncate_prompt_tokens",
         "pooling",
+        "structured_outputs",
     )
 )
 """Parameters for which None is a value of its own."""

@@ -117,6 +117,10 @@ def build_specs(
         InvalidRequest: names the parameter that does not fit the model.
     """
     check_options(options)
+    if params.structured_outputs is not None:
+        if options.grammar is not None:
+            raise InvalidRequest("structured_outputs", f"excludes {options.grammar.field}")
+        options = msgspec.structs.replace(options, grammar=params.structured_outputs)
     sampling = _sampling(prompt_ids, params, limits, tokenizer, chat)
     base = params.seed if params.seed is not None else seed
     specs = []

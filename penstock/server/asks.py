@@ -20,6 +20,7 @@ from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.embeddings import EmbeddingRequest
 from penstock.server.schemas.sampling import GenerationBody
 from penstock.server.schemas.scheduling import SchedulingFields
+from penstock.server.structured import grammar_of
 from penstock.server.tools import plan_of
 
 _PASSED_ON = (
@@ -52,7 +53,7 @@ def chat_ask(body: ChatRequest, request: Request) -> Ask:
     _put(params, "max_tokens", body.limit())
     if body.logprobs:
         params["logprobs"] = body.top_logprobs or 0
-    plan = plan_of(service.of(request), body, chat_prompt(body), None)
+    plan = plan_of(service.of(request), body, chat_prompt(body), grammar_of(body))
     if plan.reading.control_tokens:
         params["shown_special_tokens"] = plan.reading.control_tokens
     options = msgspec.structs.replace(_options(body, request), grammar=plan.grammar)
@@ -83,6 +84,7 @@ def completion_asks(body: CompletionRequest, request: Request) -> list[Ask]:
         params["logprobs"] = body.logprobs
         if body.echo:
             params["prompt_logprobs"] = max(body.logprobs, body.prompt_logprobs or 0)
+    _put(params, "structured_outputs", grammar_of(body))
     return _asks(body.prompts(), params, body, request, body.stream_interval)
 
 

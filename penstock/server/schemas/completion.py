@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from penstock.core.errors import InvalidRequest
 from penstock.server.schemas.base import TokenIds
-from penstock.server.schemas.sampling import GenerationBody, ResponseFormat
+from penstock.server.schemas.sampling import GenerationBody
 
 Prompt = (
     str
@@ -26,7 +26,6 @@ class CompletionRequest(GenerationBody):
     echo: bool | None = Field(None, description="Put the prompt before the answer")
     best_of: int | None = Field(None, ge=1, le=128)
     suffix: str | None = None
-    response_format: ResponseFormat | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator
 
 from penstock.server.schemas.base import MAX_INT, Body, Label, TokenId, TokenIds
 from penstock.server.schemas.scheduling import SchedulingFields
+from penstock.server.schemas.structured import ResponseFormat as ResponseFormat
+from penstock.server.schemas.structured import StructuredFields
 
 
 def _not_blank(text: str) -> str:
@@ -74,7 +76,7 @@ class SamplingFields(Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class GenerationBody(SamplingFields, SchedulingFields):
+class GenerationBody(SamplingFields, SchedulingFields, StructuredFields):
     """Fields of both of OpenAI's generation endpoints."""
 
     model: Label | None = Field(None, description="Served model name; absent takes the one that is served")
@@ -84,12 +86,6 @@ class GenerationBody(SamplingFields, SchedulingFields):
         None, ge=1, le=4096, description="Tokens that a streamed event gathers, except the first and the last"
     )
     return_token_ids: bool | None = Field(None, description="Send the ids of the tokens along")
-
-
-class ResponseFormat(Body):
-    """Only plain text so far; anything else is refused rather than ignored."""
-
-    type: Literal["text"]
 
 
 def _nothing_asked(value: Any) -> Any:
