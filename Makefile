@@ -6,13 +6,14 @@ PORT   ?= 8000
 MODEL  ?=
 ARGS   ?=
 WORKERS ?= 2
+EXAMPLES ?= 300
 BIN    := $(VENV)/bin
 
 # Test processes share few cores: one thread each keeps them from fighting.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test lint bench docs clean
+.PHONY: help env serve test lint bench fuzz clients docs clean
 
 help:  ## this list
 	@echo "make targets (variables in brackets can be set on the command line):"
@@ -40,6 +41,12 @@ bench: env  ## offline throughput and latency of the bundled model, scheduler ov
 	@$(BIN)/python benchmarks/scheduler_overhead.py --save benchmarks/results
 	@$(BIN)/penstock bench throughput --save benchmarks/results
 	@$(BIN)/penstock bench latency --save benchmarks/results
+
+fuzz: env  ## shake a real server for minutes: schemathesis on its own description, bent request bodies  [EXAMPLES]
+	@$(TEST_ENV) PENSTOCK_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/openapi --timeout 3600 $(ARGS)
+
+clients: env  ## run other people's clients, each in an environment of its own, against a server  [ARGS]
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 docs: env  ## write docs/configuration.md anew from the settings
 	@$(BIN)/python -m penstock.config.docs docs/configuration.md
