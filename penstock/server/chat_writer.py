@@ -7,11 +7,16 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
+from penstock.frontend.answers.reader_set import ReaderSet, Reading
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage
+from penstock.server.chat_delta import Gathered, Withheld
 from penstock.server.schemas import replies
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.service import Service
 from penstock.server.writing import chat_logprobs, finish_reason, prompt_scores, stop_reason, usage_of
+
+_AS_TEXT = Reading()
+_SILENT = replies.Delta()
 
 
 class ChatWriter:
@@ -21,9 +26,12 @@ class ChatWriter:
         service: whose model answers.
         answer_id: the reply's ``id``.
         body: the request.
+        reading: how its answers are read.
     """
 
-    def __init__(self, service: Service, answer_id: str, body: ChatRequest) -> None:
+    def __init__(
+        self, service: Service, answer_id: str, body: ChatRequest, reading: Reading = _AS_TEXT
+    ) -> None:
         options = body.stream_options
         self._id = answer_id
         self._created = int(time.time())
@@ -33,6 +41,8 @@ class ChatWriter:
         self._scores = bool(body.logprobs)
         self._usage = bool(options and options.include_usage)
         self._each_usage = bool(options and options.continuous_usage_stats)
+        self._readers = ReaderSet(reading, service.engine.tokenizer)
+        self._withheld = Withheld(body.include_reasoning is not False, body.stream_reasoning is not False)
         self._begun: set[int] = set()
         self._heard: RequestOutput | None = None
         last = body.turns()[-1]
@@ -48,7 +58,7 @@ class ChatWriter:
                 created=self._created,
                 model=self._model,
                 choices=[self._choice(out) for out in output.outputs],
-                usage=usage_of(usage),
+                usage=self._usage_of(usage),
                 system_fingerprint=self._fingerprint,
                 prompt_logprobs=prompt_scores(output),
                 prompt_token_ids=list(output.prompt_token_ids) if self._ids else UNSET,
@@ -58,9 +68,9 @@ class ChatWriter:
     def _choice(self, out: CompletionOutput) -> replies.ChatChoice:
         return replies.ChatChoice(
             index=out.index,
-            message=replies.ChatMessage(self._echo + out.text),
+            message=self._news(out).message(self._echo),
             logprobs=self._logprobs(out),
-            finish_reason=finish_reason(out) or "",
+            finish_reason=finish_reason(out, self._readers.called(out.index)) or "",
             stop_reason=stop_reason(out),
             token_ids=list(out.token_ids) if self._ids else UNSET,
         )
@@ -72,35 +82,42 @@ class ChatWriter:
             self._heard = output
         for out in output.outputs:
             first = out.index not in self._begun
-            if not (first or out.text or out.logprobs or out.finish_reason or (self._ids and out.token_ids)):
-                continue  # tokens that are no whole character yet
-            encoded.append(replies.encode(self._chunk(out, output, first, usage)))
+            delta = self._news(out).delta(first, self._echo if first else "")
+            if not (_says_something(delta) or out.logprobs or out.finish_reason or self._told_ids(out)):
+                continue  # tokens that are no whole character yet, or may be markup
+            encoded.append(replies.encode(self._chunk(out, output, delta, usage)))
             self._begun.add(out.index)
         return encoded
 
+    def _news(self, out: CompletionOutput) -> Gathered:
+        events = self._readers.read(out)
+        return Gathered(self._withheld.sift(out.index, events, last=out.finish_reason is not None))
+
+    def _told_ids(self, out: CompletionOutput) -> bool:
+        return self._ids and bool(out.token_ids)
+
     def _chunk(
-        self, out: CompletionOutput, output: RequestOutput, first: bool, usage: Usage
+        self, out: CompletionOutput, output: RequestOutput, delta: replies.Delta, usage: Usage
     ) -> replies.ChatChunk:
-        text = self._echo + out.text if first else out.text
-        delta = replies.Delta(role="assistant", content=text) if first else replies.Delta(content=text)
+        first = out.index not in self._begun
         choice = replies.ChunkChoice(
             index=out.index,
             delta=delta,
             logprobs=self._logprobs(out),
-            finish_reason=finish_reason(out),
+            finish_reason=finish_reason(out, self._readers.called(out.index)),
             stop_reason=stop_reason(out),
             token_ids=list(out.token_ids) if self._ids else UNSET,
         )
         return self._envelope(
             [choice],
-            usage_of(usage) if self._each_usage else None,
+            self._usage_of(usage) if self._each_usage else None,
             prompt_logprobs=prompt_scores(self._heard) if first and self._heard else UNSET,
             prompt_token_ids=list(output.prompt_token_ids) if self._ids and first else UNSET,
         )
 
     def usage_chunk(self, usage: Usage) -> bytes:
         """Return the chunk without choices that carries the token counts."""
-        return replies.encode(self._envelope([], usage_of(usage)))
+        return replies.encode(self._envelope([], self._usage_of(usage)))
 
     def _envelope(
         self, choices: list[replies.ChunkChoice], usage: replies.Usage | None, **extra: object
@@ -120,3 +137,10 @@ class ChatWriter:
         if not self._scores:
             return None
         return chat_logprobs(out)
+
+    def _usage_of(self, usage: Usage) -> replies.Usage:
+        return usage_of(usage, self._readers.reasoning_tokens())
+
+
+def _says_something(delta: replies.Delta) -> bool:
+    return delta != _SILENT

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
+from penstock.core.output import FinishReason
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, Usage
 from penstock.server.schemas import replies
 
@@ -31,13 +32,14 @@ class Writer(Protocol):
         ...
 
 
-def usage_of(usage: Usage) -> replies.Usage:
-    """Return token counts in OpenAI's form."""
+def usage_of(usage: Usage, reasoning: int | None = None) -> replies.Usage:
+    """Return token counts in OpenAI's form, those of reasoning among them where they are known."""
     return replies.Usage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=replies.PromptTokensDetails(usage.cached_tokens),
+        completion_tokens_details=UNSET if reasoning is None else replies.CompletionTokensDetails(reasoning),
     )
 
 
@@ -51,8 +53,15 @@ def stop_reason(out: CompletionOutput) -> int | str | UnsetType:
     return UNSET if out.stop_reason is None else out.stop_reason
 
 
-def finish_reason(out: CompletionOutput) -> str | None:
-    """Return OpenAI's word for the end; None while there is none."""
+def finish_reason(out: CompletionOutput, called: bool = False) -> str | None:
+    """Return OpenAI's word for the end; None while there is none.
+
+    Args:
+        out: news of an answer.
+        called: the answer has called tools.
+    """
+    if called and out.finish_reason is FinishReason.STOP:
+        return "tool_calls"
     return None if out.finish_reason is None else str(out.finish_reason.value)
 
 

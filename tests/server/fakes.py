@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from penstock.config.settings import Config, ModelConfig, ServerConfig
 from penstock.core.errors import InvalidRequest, Overloaded
@@ -32,7 +32,10 @@ class FakeTokenizer:
     def decode(self, ids, *, skip_special_tokens=True):
         return "".join(map(chr, ids))
 
-    template_text = "tools <tool_call> <think> </think>"
+    template_text = "{{ tools }}"
+    inner = None
+    named_tokens: ClassVar = {"bos_token": None, "eos_token": "</s>", "pad_token": None, "unk_token": None}
+    ending = ""
 
     def detokenizer(self, *, skip_special_tokens=True):
         return Letters()
@@ -42,7 +45,7 @@ class FakeTokenizer:
 
     def render_chat(self, chat):
         text = "".join(f"<{m['role']}>{m['content']}" for m in chat.messages)
-        return text + ("<assistant>" if chat.add_generation_prompt else "")
+        return text + ("<assistant>" + self.ending if chat.add_generation_prompt else "")
 
 
 def score(ids, count, offset=0):

@@ -15,9 +15,11 @@ from penstock.server.errors import APIError, from_exception
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.tokens import DetokenizeRequest, TokenizeRequest
+from tests.server.fakes import CONFIG, FakeEngine
 
 REFUSALS = (APIError, InvalidRequest, ValidationError)
-REQUEST = SimpleNamespace(headers={}, scope={})
+SERVICE = SimpleNamespace(config=CONFIG, engine=FakeEngine())
+REQUEST = SimpleNamespace(headers={}, scope={}, app=SimpleNamespace(state=SimpleNamespace(service=SERVICE)))
 BODIES = {
     name: TypeAdapter(kind)
     for name, kind in {

@@ -21,7 +21,7 @@ def arguments_schema(tool: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "object", "properties": {}, "additionalProperties": False}
     found: dict[str, Any] = {**given, "type": "object"}
     if function.get("strict") is False:
-        opened: dict[str, Any] = _opened(found)
+        opened: dict[str, Any] = opened_schema(found)
         return opened
     if "properties" not in found and not function.get("strict"):
         found.setdefault("additionalProperties", True)  # "any object": nothing is named, so nothing is closed
@@ -45,15 +45,15 @@ def parameter_schemas(
     )
 
 
-def _opened(of: Any, named: bool = False) -> Any:
+def opened_schema(of: Any, named: bool = False) -> Any:
     """Return a schema whose objects may hold more than the named properties, where it does not forbid it."""
     if isinstance(of, list):
-        return [_opened(one) for one in of]
+        return [opened_schema(one) for one in of]
     if not isinstance(of, dict):
         return of
     found = {
         key: value if key in ("enum", "const", "default", "examples") and not named
-        else _opened(value, named=key in _KEYWORDS and not named)
+        else opened_schema(value, named=key in _KEYWORDS and not named)
         for key, value in of.items()
     }  # fmt: skip
     if not named and ("properties" in found or found.get("type") == "object"):

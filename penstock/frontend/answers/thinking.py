@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from penstock.frontend.answers.events import AnswerEvent, ReasoningDelta
 from penstock.frontend.answers.markup import beginning, joined
 from penstock.frontend.answers.reader import AnswerReader
+
+
+class Thinking(Enum):
+    """Where a prompt leaves off."""
+
+    OPEN = "open"
+    """Inside the reasoning: what comes next belongs to it."""
+    CLOSED = "closed"
+    """Behind it: the template has written an empty one, so that the model does not think."""
+    UNSAID = "unsaid"
+    """Before it, if the model thinks at all."""
+
+
+def thinking_at(prompt: str, opening: str, closing: str, continued: str = "") -> Thinking:
+    """Return where a prompt leaves off.
+
+    Args:
+        prompt: its text, after the chat template.
+        opening: mark that begins reasoning.
+        closing: mark that ends it.
+        continued: text of the last message, where the answer goes on with it.
+    """
+    end = prompt.rstrip()
+    if end.endswith(opening) or continued.rfind(opening) > continued.rfind(closing):
+        return Thinking.OPEN
+    return Thinking.CLOSED if end.endswith(closing) or closing in continued else Thinking.UNSAID
 
 
 class ThinkingReader:
@@ -26,11 +54,22 @@ class ThinkingReader:
         self._in_reasoning = in_reasoning
         self._state = "start"
         self._said = False
+        self._thought = False
 
     @property
-    def reasoning(self) -> bool:
-        """Whether what comes next is reasoning, as far as is known."""
-        return self._state == "reasoning" or (self._state == "start" and self._in_reasoning)
+    def undecided(self) -> bool:
+        """Whether what comes next is reasoning, or may be."""
+        return self._state in ("start", "reasoning")
+
+    @property
+    def thought(self) -> bool:
+        """Whether there was any reasoning, empty or not."""
+        return self._in_reasoning or self._thought
+
+    @property
+    def closing(self) -> str:
+        """The mark that ends the reasoning."""
+        return self._marks[1]
 
     def push(self, text: str) -> list[AnswerEvent]:
         """Take more text."""
@@ -58,6 +97,7 @@ class ThinkingReader:
     def _start(self, events: list[AnswerEvent], last: bool) -> None:
         opening, rest = self._marks[0], self._buffer.lstrip()
         if rest.startswith(opening):
+            self._thought = True
             self._state, self._buffer = "reasoning", rest[len(opening) :]
         elif opening.startswith(rest) and not last:
             return

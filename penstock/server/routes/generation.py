@@ -31,8 +31,9 @@ async def chat_completions(
     """Generate the next turn of a conversation, whole or as server-sent events."""
     to = service.of(request)
     to.check_model(body.model)
-    feed = Feed(to, answer_id(to, request, "chatcmpl", body.request_id), [chat_ask(body, request)])
-    writer = ChatWriter(to, feed.id, body)
+    ask = chat_ask(body, request)
+    feed = Feed(to, answer_id(to, request, "chatcmpl", body.request_id), [ask])
+    writer = ChatWriter(to, feed.id, body, ask.reading)
     return await answer(to, request, feed, writer, stream=bool(body.stream), usage=_wants_usage(body))
 
 

@@ -18,6 +18,12 @@ class PromptTokensDetails(Struct, frozen=True):
     cached_tokens: int
 
 
+class CompletionTokensDetails(Struct, frozen=True):
+    """What generated tokens were for."""
+
+    reasoning_tokens: int
+
+
 class Usage(Struct, frozen=True):
     """Token counts of a whole request."""
 
@@ -25,6 +31,7 @@ class Usage(Struct, frozen=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
 
 
 class TopLogprob(Struct, frozen=True):
@@ -50,12 +57,31 @@ class ChatLogprobs(Struct, frozen=True):
     content: list[TokenLogprob]
 
 
+class CalledFunction(Struct, frozen=True):
+    """Name and arguments (JSON text) of a call."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct, frozen=True):
+    """A call of a tool."""
+
+    id: str
+    function: CalledFunction
+    type: str = "function"
+
+
 class ChatMessage(Struct, frozen=True):
     """The answer's message."""
 
     content: str | None
     role: str = "assistant"
     refusal: None = None
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    """The same under the other name that is in use."""
+    tool_calls: list[ToolCall] | UnsetType = UNSET
 
 
 class ChatChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,11 +117,31 @@ class ChatCompletion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_token_ids: list[int] | UnsetType = UNSET
 
 
+class FunctionDelta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a chunk adds to a call: the name once, the arguments in pieces."""
+
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCallDelta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a chunk adds to the call at ``index``."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: FunctionDelta
+
+
 class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a chunk adds to a chat answer."""
 
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    """The same under the other name that is in use."""
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
 
 
 class ChunkChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
