@@ -78,7 +78,7 @@ class Segments:
     def __init__(self, reader: AnswerReader) -> None:
         self.all: list[Segment] = []
         self.reasoning_tokens = 0
-        """Tokens that became reasoning; of a delta that became more than that, its share of the characters."""
+        """Tokens that became reasoning; of a delta that became more than that, its share of characters."""
         self._reader = reader
         self._current: Segment | None = None
         self._blank = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from penstock.server.naming import named_as
 from penstock.server.principal import principal_of
 from penstock.server.readers import reader_for
 from penstock.server.responses.background import BackgroundRun
+from penstock.server.responses.fitting import fitted, room
 from penstock.server.responses.items import listed, messages_of
 from penstock.server.responses.objects import answered, new_response
 from penstock.server.responses.store import ResponseStore, owner_of
@@ -47,6 +49,8 @@ async def create(
     owner = owner_of(principal_of(request))
     messages = _conversation(body, store, owner)
     with named_as(NAMES):
+        if body.truncation == "auto":
+            messages = await run_in_threadpool(_fit, to, request, body, messages)
         chat = chat_of(body, messages)
         feed = Feed(to, response_id, [chat_ask(chat, request)])
         keeper = Keeper(store if keep else None, owner, listed(body.input, response_id[5:]), messages)
@@ -80,6 +84,13 @@ def _conversation(body: ResponsesRequest, store: ResponseStore, owner: str) -> l
         state = earlier.response.status
         raise InvalidRequest("previous_response_id", f"names a response without an answer: it is {state}")
     return messages_of(body.input, earlier.messages)
+
+
+def _fit(to: Service, request: Request, body: ResponsesRequest, messages: list[Message]) -> list[Message]:
+    def count(some: Sequence[Message]) -> int:
+        return prompt_tokens(to, chat_ask(chat_of(body, some), request))
+
+    return fitted(messages, room(to.engine.info.max_model_len, body.max_output_tokens), count)
 
 
 async def _in_background(
