@@ -87,7 +87,18 @@ def test_nothing_is_sent_that_is_not_described(post, path, body):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/models", "/model_info", "/server_info", "/health", "/ready", "/live", "/version", "/load"]
+    "path",
+    [
+        "/v1/models",
+        "/model_info",
+        "/tokenizer_info",
+        "/server_info",
+        "/health",
+        "/ready",
+        "/live",
+        "/version",
+        "/load",
+    ],
 )
 def test_facts_are_described(call, path):  # noqa: F811
     holds(path, call("GET", path).json(), method="get")

@@ -144,6 +144,12 @@ class Tokenizer:
         found: int | None = self.inner.eos_token_id
         return found
 
+    @property
+    def named_tokens(self) -> dict[str, str | None]:
+        """The texts of the tokens that have a role: bos, eos, pad and unk; None for one that there is not."""
+        names = ("bos_token", "eos_token", "pad_token", "unk_token")
+        return {name: None if (text := getattr(self.inner, name)) is None else str(text) for name in names}
+
     @cached_property
     def template_text(self) -> str:
         """The source of the chat template, of all of them where there are several; empty without one."""

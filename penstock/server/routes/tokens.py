@@ -1,4 +1,4 @@
-"""``/tokenize`` and ``/detokenize``."""
+"""``/tokenize``, ``/detokenize`` and ``/tokenizer_info``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock.server.asks import chat_prompt
 from penstock.server.body import reads
 from penstock.server.described import answers
 from penstock.server.routes.models import reply
-from penstock.server.schemas.facts import DetokenizeReply, TokenizeReply
+from penstock.server.schemas.facts import DetokenizeReply, TokenizeReply, TokenizerInfo
 from penstock.server.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeRequest, TokenizeText
 from penstock.server.service import Service
 
@@ -67,3 +67,20 @@ async def detokenize(
             )
     text = await run_in_threadpool(to.engine.tokenizer.decode, body.tokens, skip_special_tokens=False)
     return reply(DetokenizeReply(text))
+
+
+@router.get("/tokenizer_info", summary="What the tokenizer is", response_model=None)
+@answers(TokenizerInfo)
+async def tokenizer_info(request: Request) -> Response:
+    """Return the tokenizer's named tokens and the chat template, for clients that tokenise here."""
+    engine = service.of(request).engine
+    tokenizer = engine.tokenizer
+    return reply(
+        TokenizerInfo(
+            tokenizer_class=type(tokenizer.inner).__name__,
+            **tokenizer.named_tokens,
+            chat_template=tokenizer.template_text or None,
+            model_max_length=engine.info.max_model_len,
+            vocab_size=engine.info.vocab_size,
+        )
+    )

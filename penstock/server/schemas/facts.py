@@ -62,6 +62,20 @@ class DetokenizeReply(Struct, frozen=True):
     prompt: str
 
 
+class TokenizerInfo(Struct, frozen=True, kw_only=True):
+    """What a client that tokenises here must know of the tokenizer."""
+
+    tokenizer_class: str
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    unk_token: str | None
+    chat_template: str | None
+    """Jinja source."""
+    model_max_length: int
+    vocab_size: int
+
+
 class Alive(Struct, frozen=True):
     """The process answers."""
 
