@@ -15,11 +15,14 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    # Not for the session: while it lives, no other test of this process could run an event loop.
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.skip("no Chromium here: install one (Debian: apt install chromium) or set CHROMIUM to its path")
+        pytest.skip(
+            "no Chromium here: install one (Debian: apt install chromium) or set CHROMIUM to its path"
+        )
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))

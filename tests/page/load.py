@@ -46,8 +46,12 @@ async def load(url, seconds):
             await one(client, tenant, rng)
             await asyncio.sleep(rng.random() * 0.3)
 
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
-        workers = [worker(name, random.Random(f"{name} {i}")) for name, n in TENANTS.items() for i in range(n)]
+    async with httpx.AsyncClient(
+        base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)
+    ) as client:
+        workers = [
+            worker(name, random.Random(f"{name} {i}")) for name, n in TENANTS.items() for i in range(n)
+        ]
         await asyncio.gather(*workers)
 
 

@@ -1,4 +1,4 @@
-"""What is sent for the page: headers, revalidation, nothing inline and nothing from elsewhere. Needs no browser."""
+"""What is sent for the page: headers, revalidation, nothing inline or from elsewhere. Needs no browser."""
 
 import asyncio
 import re
@@ -44,7 +44,9 @@ def test_unchanged_files_are_not_sent_again():
     assert head.status_code == 200 and not head.content
 
 
-@pytest.mark.parametrize("path", ["/page/", "/page/none.js", "/page/__init__.py", "/page/README.md", "/page/..%2fapp.py"])
+@pytest.mark.parametrize(
+    "path", ["/page/", "/page/none.js", "/page/__init__.py", "/page/README.md", "/page/..%2fapp.py"]
+)
 def test_nothing_else_is_sent(path):
     reply = ask("GET", path)
     assert reply.status_code == 404 and reply.json()["error"]["message"]
@@ -65,7 +67,9 @@ def test_nothing_inline_and_nothing_from_elsewhere():
         assert f"/{name}" in assets()
     for path, asset in assets().items():
         text = asset.content.decode()
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), path
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+        ), path
         assert not re.search(r"(?:import|@import|url\()\s*[\"']?(?:https?:)?//", text), path
 
 

@@ -271,6 +271,7 @@ export class Live {
     this.held = this.paused;
     if (!force && performance.now() - this.drawn < this.slow) return;
     this.drawn = performance.now();
+    this.alarm(now);
     for (const { root, value, note, of } of this.tiles) {
       const [text, more, alarm] = of(now);
       say(value, text ?? "–");
@@ -281,6 +282,14 @@ export class Live {
     this.tenants.update(now);
     this.steps.update(steps.slice());
     this.facts.update(now);
+  }
+
+  /** Say above everything when the engine is not what it should be, and why. */
+  alarm({ status, cause, engine }) {
+    const silent = engine?.age > OLD ? "The engine has gone silent: a step takes long, or it hangs." : "";
+    const text = status === "ready" ? silent : `The engine is ${status}${cause ? `: ${cause}` : "."}`;
+    byId("alarm").hidden = !text;
+    say(byId("alarm"), text);
   }
 
   connection() {

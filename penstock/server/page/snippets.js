@@ -51,12 +51,16 @@ function python(body) {
   const key = getKey() ? `os.environ["${KEY_VARIABLE}"]` : '"none"';
   return `${getKey() ? "import os\n\n" : ""}from openai import OpenAI
 
-client = OpenAI(base_url="${base()}/v1", api_key=${key})
+client = OpenAI(
+    base_url="${base()}/v1",
+    api_key=${key},
+)
 stream = client.chat.completions.create(
 ${fields}${more})
 for chunk in stream:
     if chunk.choices:
-        print(chunk.choices[0].delta.content or "", end="", flush=True)
+        text = chunk.choices[0].delta.content
+        print(text or "", end="", flush=True)
 `;
 }
 

@@ -44,12 +44,17 @@ export function tokenView() {
 
 function explain({ token, logprob, top_logprobs: top }) {
   const others = top.filter((one) => one.token !== token);
-  const parts = [el("b", {}, shown(token)), ` ${percent(Math.exp(logprob))}`];
+  const parts = [el("b", {}, shown(token)), ` ${chance(logprob)}`];
   if (others.length) parts.push(", else: ");
   others.forEach((one, index) =>
-    parts.push(index ? ", " : "", el("b", {}, shown(one.token)), ` ${percent(Math.exp(one.logprob))}`),
+    parts.push(index ? ", " : "", el("b", {}, shown(one.token)), ` ${chance(one.logprob)}`),
   );
   return parts;
+}
+
+function chance(logprob) {
+  const share = Math.exp(logprob);
+  return share < 0.001 ? "under 0.1 %" : percent(share);
 }
 
 const shown = (token) => `“${token.replaceAll("\n", "⏎").replaceAll("\t", "⇥")}”`;

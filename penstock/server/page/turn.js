@@ -5,8 +5,8 @@ import { markdown } from "./markdown.js";
 import { tokenView } from "./tokens.js";
 
 const ENDS = {
-  stop: "the model ended",
-  length: "cut: token limit reached",
+  stop: "complete",
+  length: "cut at the limit",
   tool_calls: "waits for a tool",
   content_filter: "filtered",
   stopped: "stopped by you",
@@ -225,7 +225,7 @@ export class Answered {
       ["Answer", made === undefined ? "–" : plural(made, "token"), "Tokens generated"],
       ["Prompt", usage ? plural(usage.prompt_tokens, "token") : "–", "Tokens of the conversation so far"],
       [
-        "From cache",
+        "Cached",
         usage && cached !== undefined
           ? `${whole(cached)} (${percent(cached / Math.max(1, usage.prompt_tokens))})`
           : "–",
