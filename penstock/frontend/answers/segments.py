@@ -7,7 +7,7 @@ reasoning, text, calls. Each opens, grows and closes before the next one opens; 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -20,7 +20,6 @@ from penstock.frontend.answers.events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from penstock.frontend.answers.reader import AnswerReader
 from penstock.frontend.outputs import CompletionOutput, TokenLogprob
 
 
@@ -68,21 +67,30 @@ class Closed(msgspec.Struct, frozen=True):
 Change = Opened | Grew | Closed
 
 
+class Reads(Protocol):
+    """Reads the deltas of a completion; `ReaderSet` does."""
+
+    def read(self, out: CompletionOutput) -> list[AnswerEvent]:
+        """Return the events of one delta; of the last one, what was held back as well."""
+        ...
+
+    def reasoning_tokens(self) -> int | None:
+        """Return the tokens of reasoning so far; None where none is told apart."""
+        ...
+
+
 class Segments:
-    """Follows one completion through a reader.
+    """Follows one completion through its reader.
 
     Args:
         reader: of this completion, not yet used.
     """
 
-    def __init__(self, reader: AnswerReader) -> None:
+    def __init__(self, reader: Reads) -> None:
         self.all: list[Segment] = []
-        self.reasoning_tokens = 0
-        """Tokens that became reasoning; of a delta that became more than that, its share of characters."""
         self._reader = reader
         self._current: Segment | None = None
         self._blank = ""
-        self._tokens = 0
         self._logprobs: list[TokenLogprob] = []
 
     @property
@@ -90,15 +98,24 @@ class Segments:
         """Whether there is a call in the answer."""
         return any(segment.kind == "call" for segment in self.all)
 
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens of reasoning so far."""
+        return self._reader.reasoning_tokens() or 0
+
     def push(self, out: CompletionOutput) -> list[Change]:
         """Take the next delta of the completion; on its last, what the reader held back comes as well."""
-        self._tokens += len(out.token_ids)
         self._logprobs.extend(out.logprobs or ())
-        changes = self._take(self._reader.push(out.text))
+        events = self._reader.read(out)
+        grown = [
+            event for event in events if isinstance(event, TextDelta | ReasoningDelta | ToolCallArguments)
+        ]
+        cut = out.finish_reason is not None and out.finish_reason is not FinishReason.STOP
+        changes: list[Change] = []
+        for event in events:
+            changes += self._apply(event, newest=bool(grown) and event is grown[-1], cut=cut)
         if out.finish_reason is not None:
-            whole = out.finish_reason is FinishReason.STOP
-            changes += self._take(self._reader.finish(), whole)
-            changes += self._end(whole)
+            changes += self._end(not cut)
         return changes
 
     def _end(self, complete: bool) -> list[Change]:
@@ -110,27 +127,15 @@ class Segments:
         cut = self._current is not None and self._current.kind == "call"
         return [*changes, *self._close(complete and not cut)]
 
-    def _take(self, events: Sequence[AnswerEvent], whole: bool = True) -> list[Change]:
-        """Return what events change; a call that ends with an answer that is not whole was cut off."""
-        changes: list[Change] = []
-        grown = [
-            event for event in events if isinstance(event, TextDelta | ReasoningDelta | ToolCallArguments)
-        ]
-        reasoning = sum(len(event.text) for event in grown if isinstance(event, ReasoningDelta))
-        if reasoning:
-            self.reasoning_tokens += round(self._tokens * reasoning / sum(len(event.text) for event in grown))
-        for event in events:
-            changes += self._apply(event, newest=bool(grown) and event is grown[-1], whole=whole)
-        return changes
-
-    def _apply(self, event: AnswerEvent, newest: bool, whole: bool) -> Iterator[Change]:
+    def _apply(self, event: AnswerEvent, newest: bool, cut: bool) -> Iterator[Change]:
         if isinstance(event, ToolCallStart):
             yield from self._close(True)
             self._blank = ""
             yield from self._open("call", event.id, event.name)
         elif isinstance(event, ToolCallEnd):
             if self._current is not None and self._current.kind == "call":
-                yield from self._close(whole)
+                # A reader closes what the limit cut off, too: then only the arguments can tell.
+                yield from self._close(not cut or _is_json(self._current.text))
         elif isinstance(event, ToolCallArguments):
             yield from self._grow("call", event.text, self._attribute() if newest else [])
         elif isinstance(event, ReasoningDelta):
@@ -174,5 +179,13 @@ class Segments:
 
     def _attribute(self) -> list[TokenLogprob]:
         """Return the scores of the tokens that no segment had yet."""
-        taken, self._logprobs, self._tokens = self._logprobs, [], 0
+        taken, self._logprobs = self._logprobs, []
         return taken
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True

@@ -24,14 +24,19 @@ NAMES = {
     "response_format.json_schema": "output_config.format",
     "response_format": "output_config.format",
     "reasoning_effort": "output_config.effort",
+    "thinking_token_budget": "thinking.budget_tokens",
 }
 """The client's names of chat's fields."""
 
 
-def chat_of(body: MessagesBody) -> ChatRequest:
+def chat_of(body: MessagesBody, thinks: bool) -> ChatRequest:
     """Return the chat that answers a conversation as the body asks.
 
     A last message of the assistant's is gone on with; the answer is what follows it.
+
+    Args:
+        body: of the message.
+        thinks: the model's thoughts can be told from its text; a budget for them says nothing otherwise.
 
     Raises:
         InvalidRequest, ValidationError: chat refuses a field; `NAMES` has the client's names.
@@ -48,6 +53,8 @@ def chat_of(body: MessagesBody) -> ChatRequest:
         fields["stop"] = body.stop_sequences
     if body.metadata is not None and body.metadata.user_id is not None:
         fields["user"] = body.metadata.user_id
+    if thinks and body.thinking is not None and body.thinking.budget_tokens is not None:
+        fields["thinking_token_budget"] = body.thinking.budget_tokens
     fields |= _thinking(body) | _output(body) | _tools(body)
     return ChatRequest.model_validate(fields)
 

@@ -8,8 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from penstock.core.output import FinishReason
-from penstock.frontend.answers.reader import AnswerReader
-from penstock.frontend.answers.segments import Change, Closed, Opened, Segment, Segments
+from penstock.frontend.answers.segments import Change, Closed, Opened, Reads, Segment, Segments
 from penstock.frontend.outputs import CompletionOutput, Usage
 from penstock.server.errors import APIError
 from penstock.server.feed import Batch
@@ -26,7 +25,7 @@ class MessagesWriter:
         reader: of the answer, not yet used.
     """
 
-    def __init__(self, message_id: str, model: str, reader: AnswerReader) -> None:
+    def __init__(self, message_id: str, model: str, reader: Reads) -> None:
         self._id = message_id
         self._model = model
         self._segments = Segments(reader)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response as HTTPResponse
 
 from penstock.core.errors import InvalidRequest
+from penstock.frontend.answers.reader_set import ReaderSet
 from penstock.frontend.answers.segments import Segment
 from penstock.server.answer import respond
 from penstock.server.asks import chat_ask
@@ -20,7 +21,6 @@ from penstock.server.errors import APIError
 from penstock.server.feed import Feed
 from penstock.server.naming import named_as
 from penstock.server.principal import principal_of
-from penstock.server.readers import reader_for
 from penstock.server.responses.background import BackgroundRun
 from penstock.server.responses.fitting import fitted, room
 from penstock.server.responses.items import listed, messages_of
@@ -51,11 +51,13 @@ async def create(
     with named_as(NAMES):
         if body.truncation == "auto":
             messages = await run_in_threadpool(_fit, to, request, body, messages)
-        chat = chat_of(body, messages)
-        feed = Feed(to, response_id, [chat_ask(chat, request)])
+        ask = chat_ask(chat_of(body, messages), request)
+        feed = Feed(to, response_id, [ask])
         keeper = Keeper(store if keep else None, owner, listed(body.input, response_id[5:]), messages)
         first = new_response(body, response_id, to.model, keep)
-        writer = ResponsesWriter(first, reader_for(to, chat), bool(body.stream), keeper.save)
+        writer = ResponsesWriter(
+            first, ReaderSet(ask.reading, to.engine.tokenizer), bool(body.stream), keeper.save
+        )
         if body.background:
             return await _in_background(request, feed, writer, keeper, stream=bool(body.stream))
         if body.stream:

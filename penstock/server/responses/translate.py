@@ -7,7 +7,13 @@ from typing import Any
 
 from penstock.core.errors import InvalidRequest
 from penstock.server.schemas.chat import ChatRequest
-from penstock.server.schemas.responses import AllowedTools, FunctionChoice, FunctionTool, ResponsesRequest
+from penstock.server.schemas.responses import (
+    AllowedTools,
+    FunctionChoice,
+    FunctionTool,
+    ResponsesRequest,
+    ToolChoice,
+)
 from penstock.server.turns import Message, led_by
 
 NAMES = {
@@ -66,31 +72,31 @@ def _response_format(body: ResponsesRequest) -> dict[str, Any] | None:
 
 
 def _tools(body: ResponsesRequest) -> dict[str, Any]:
-    tools = [tool for tool in body.tools or () if isinstance(tool, FunctionTool)]
-    choice = body.tool_choice
-    fields: dict[str, Any] = {}
-    if isinstance(choice, AllowedTools):
-        tools = _allowed(tools, choice)
-        fields["tool_choice"] = choice.mode
-    elif isinstance(choice, FunctionChoice):
-        fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
-    elif isinstance(choice, str):
+    tools = [_chat_tool(tool) for tool in body.tools or () if isinstance(tool, FunctionTool)]
+    choice = _choice(body.tool_choice)
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise InvalidRequest("tool_choice", "needs tools to choose from")
+        return {}
+    fields: dict[str, Any] = {"tools": tools}
+    if choice is not None:
         fields["tool_choice"] = choice
-    if tools:
-        fields["tools"] = [_chat_tool(tool) for tool in tools]
-        if body.parallel_tool_calls is not None:
-            fields["parallel_tool_calls"] = body.parallel_tool_calls
-    elif fields.pop("tool_choice", "auto") not in ("none", "auto"):
-        raise InvalidRequest("tool_choice", "needs tools to choose from")
+    if body.parallel_tool_calls is not None:
+        fields["parallel_tool_calls"] = body.parallel_tool_calls
     return fields
 
 
-def _allowed(tools: Sequence[FunctionTool], choice: AllowedTools) -> list[FunctionTool]:
-    names = {tool.name for tool in choice.tools}
-    unknown = names - {tool.name for tool in tools}
-    if unknown:
-        raise InvalidRequest("tool_choice.tools", f"names tools that are not given: {sorted(unknown)[0]!r}")
-    return [tool for tool in tools if tool.name in names]
+def _choice(choice: ToolChoice | None) -> str | dict[str, Any] | None:
+    if isinstance(choice, FunctionChoice):
+        return _named(choice)
+    if isinstance(choice, AllowedTools):
+        allowed = {"mode": choice.mode, "tools": [_named(tool) for tool in choice.tools]}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
+    return choice if isinstance(choice, str) else None
+
+
+def _named(choice: FunctionChoice) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": choice.name}}
 
 
 def _chat_tool(tool: FunctionTool) -> dict[str, Any]:

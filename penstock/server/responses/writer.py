@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.output import FinishReason
-from penstock.frontend.answers.reader import AnswerReader
-from penstock.frontend.answers.segments import Change, Closed, Opened, Segment, Segments
+from penstock.frontend.answers.segments import Change, Closed, Opened, Reads, Segment, Segments
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, Usage
 from penstock.server.errors import APIError
 from penstock.server.feed import Batch
@@ -34,7 +33,7 @@ class ResponsesWriter:
     def __init__(
         self,
         response: Response,
-        reader: AnswerReader,
+        reader: Reads,
         streamed: bool,
         changed: Callable[[Response, list[Segment]], None],
     ) -> None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from penstock.frontend.answers.reader_set import ReaderSet
 from penstock.server import service
 from penstock.server.answer import respond
 from penstock.server.asks import chat_ask
@@ -19,10 +20,11 @@ from penstock.server.feed import Feed
 from penstock.server.messages.translate import NAMES, chat_of
 from penstock.server.messages.writer import MessagesWriter
 from penstock.server.naming import named_as
-from penstock.server.readers import reader_for
 from penstock.server.routes.models import reply
 from penstock.server.schemas.message_reply import EVENTS, MessageError, MessageReply, MessageTokens
 from penstock.server.schemas.messages import CountRequest, MessagesRequest
+from penstock.server.service import Service
+from penstock.server.tools import parsers_of
 
 router = APIRouter(tags=["messages"])
 
@@ -36,9 +38,9 @@ async def create_message(
     to = service.of(request)
     to.check_model(body.model)
     with named_as(NAMES):
-        chat = chat_of(body)
-        feed = Feed(to, f"msg_{uuid.uuid4().hex}", [chat_ask(chat, request)])
-        writer = MessagesWriter(feed.id, to.model, reader_for(to, chat))
+        ask = chat_ask(chat_of(body, _thinks(to)), request)
+        feed = Feed(to, f"msg_{uuid.uuid4().hex}", [ask])
+        writer = MessagesWriter(feed.id, to.model, ReaderSet(ask.reading, to.engine.tokenizer))
 
         async def whole() -> bytes:
             async for batch in feed.batches():
@@ -59,5 +61,10 @@ async def count_tokens(
     to = service.of(request)
     to.check_model(body.model)
     with named_as(NAMES):
-        ask = chat_ask(chat_of(body), request)
+        ask = chat_ask(chat_of(body, _thinks(to)), request)
         return reply(MessageTokens(await run_in_threadpool(prompt_tokens, to, ask)))
+
+
+def _thinks(to: Service) -> bool:
+    """Say whether the served model's thoughts can be told from its text."""
+    return parsers_of(to.config.server, to.engine.tokenizer.template_text).marks is not None

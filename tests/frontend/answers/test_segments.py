@@ -8,22 +8,26 @@ from penstock.frontend.answers.events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from penstock.frontend.answers.reader import PlainReader
+from penstock.frontend.answers.reader_set import ReaderSet, Reading
 from penstock.frontend.answers.segments import Closed, Grew, Opened, Segments
 from penstock.frontend.outputs import CompletionOutput, TokenLogprob
 
 
 class Script:
-    """A reader that gives prepared events, one list per push."""
+    """Gives prepared events, one list per delta."""
 
-    def __init__(self, *pushes, last=()):
-        self.pushes, self.last = list(pushes), list(last)
+    def __init__(self, *deltas):
+        self.deltas = list(deltas)
 
-    def push(self, text):
-        return self.pushes.pop(0) if self.pushes else []
+    def read(self, out):
+        return self.deltas.pop(0) if self.deltas else []
 
-    def finish(self):
-        return self.last
+    def reasoning_tokens(self):
+        return None
+
+
+def plain():
+    return ReaderSet(Reading(), None)
 
 
 def follow(reader, *texts, end=FinishReason.STOP, logprobs=False):
@@ -59,7 +63,7 @@ def check_order(changes):
 
 
 def test_plain_text_is_one_segment():
-    segments, changes = follow(PlainReader(), "Hel", "lo")
+    segments, changes = follow(plain(), "Hel", "lo")
     assert shape(segments) == [("text", "Hello", True)]
     assert [type(c) for c in changes] == [Opened, Grew, Grew, Closed]
     check_order(changes)
@@ -77,18 +81,17 @@ def test_reasoning_then_text_then_two_calls_without_the_blanks_between():
         ("reasoning", "hmm", True), ("text", "\n\nSure.\n", True), ("call", "{}", True), ("call", "{}", True),
     ]  # fmt: skip
     assert [(s.call_id, s.name) for s in segments.all[2:]] == [("call_a", "f"), ("call_b", "g")]
-    assert segments.called and segments.reasoning_tokens == 2
+    assert segments.called and segments.reasoning_tokens == 0
     check_order(changes)
 
 
 def test_blanks_only_are_still_an_answer():
-    assert shape(follow(PlainReader(), " ", "\n")[0]) == [("text", " \n", True)]
-    assert shape(follow(PlainReader(), "")[0]) == []
+    assert shape(follow(plain(), " ", "\n")[0]) == [("text", " \n", True)]
+    assert shape(follow(plain(), "")[0]) == []
 
 
 def test_what_is_cut_off_is_not_complete():
-    assert shape(follow(PlainReader(), "Hel", end=FinishReason.LENGTH)[0]) == [("text", "Hel", False)]
-    open_call = Script([ToolCallStart(0, "c", "f"), ToolCallArguments(0, '{"a')])
+    assert shape(follow(plain(), "Hel", end=FinishReason.LENGTH)[0]) == [("text", "Hel", False)]
     for end in (FinishReason.STOP, FinishReason.LENGTH):
         open_call = Script([ToolCallStart(0, "c", "f"), ToolCallArguments(0, '{"a')])
         segments, changes = follow(open_call, "x", end=end)
@@ -96,14 +99,14 @@ def test_what_is_cut_off_is_not_complete():
         check_order(changes)
 
 
-def test_what_the_reader_held_back_comes_with_the_end():
-    segments, _ = follow(Script([TextDelta("a")], last=[TextDelta("<th")]), "a", "<th")
-    assert shape(segments) == [("text", "a<th", True)]
+def test_a_call_that_the_reader_closes_at_the_limit_is_complete_if_its_arguments_are():
+    for text, complete in (('{"a": 1', False), ('{"a": 1}', True)):
+        call = Script([ToolCallStart(0, "c", "f"), ToolCallArguments(0, text), ToolCallEnd(0)])
+        assert shape(follow(call, "x", end=FinishReason.LENGTH)[0]) == [("call", text, complete)]
 
 
 def test_scores_go_to_what_their_tokens_became():
     reader = Script([], [ReasoningDelta("r")], [], [TextDelta("t")], [TextDelta("u")])
     segments, changes = follow(reader, *"abcde", logprobs=True)
     assert [[p.token_id for p in s.logprobs] for s in segments.all] == [[0, 1], [2, 3, 4]]
-    assert segments.reasoning_tokens == 2
     assert [[p.token_id for p in c.logprobs] for c in changes if isinstance(c, Grew)] == [[0, 1], [2, 3], [4]]

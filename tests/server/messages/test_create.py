@@ -3,10 +3,10 @@
 import pytest
 
 from penstock.core.output import FinishReason
-from penstock.frontend.answers.build import make_reader
+from penstock.frontend.answers.reader_set import ReaderSet, Reading
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage
 from penstock.server.messages.writer import MessagesWriter
-from tests.server.fakes import FakeStream
+from tests.server.fakes import FakeStream, FakeTokenizer
 from tests.server.responses.sse import told
 from tests.server.responses.test_stream import ANSWER, TOOLS
 
@@ -78,11 +78,11 @@ def test_a_failure_in_the_middle_is_the_terminal_event(post, engine):
 
 
 def write(text, stride, finish=FinishReason.STOP):
-    reader = make_reader("hermes", "think", tools=TOOLS, in_reasoning=False)
-    writer = MessagesWriter("msg_k", "m", reader)
+    reading = Reading(tool_parser="hermes", reasoning_parser="think", tools=TOOLS)
+    writer = MessagesWriter("msg_k", "m", ReaderSet(reading, FakeTokenizer()))
     sent, pieces = b"", [text[i : i + stride] for i in range(0, len(text), stride)]
     for i, piece in enumerate(pieces):
-        out = CompletionOutput(text=piece, token_ids=(1,) * len(piece))
+        out = CompletionOutput(text=piece, token_ids=tuple(map(ord, piece)))
         if i == len(pieces) - 1:
             out.finish_reason = finish
         output = RequestOutput(request_id="r", prompt_token_ids=(1,), outputs=[out])
@@ -114,7 +114,7 @@ def test_thinking_text_and_calls_are_blocks_of_their_own(stride):
         assert (json.loads(joined) == block["input"]) if kind == "input_json_delta" else joined == block[key]
     assert told_whole["content"][2]["input"] == {"city": "Paris"}
     assert told_whole["stop_reason"] == pairs[-2][1]["delta"]["stop_reason"] == "tool_use"
-    assert told_whole["usage"]["output_tokens_details"]["thinking_tokens"] > 0
+    assert told_whole["usage"]["output_tokens_details"]["thinking_tokens"] == ANSWER.index("\n\n")
 
 
 def test_a_call_that_is_cut_off_has_the_input_that_is_there():

@@ -3,12 +3,13 @@
 import pytest
 
 from penstock.core.output import FinishReason
-from penstock.frontend.answers.build import make_reader
+from penstock.frontend.answers.reader_set import ReaderSet, Reading
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage
 from penstock.server.errors import APIError
 from penstock.server.responses.objects import new_response
 from penstock.server.responses.writer import ResponsesWriter
 from penstock.server.schemas.responses import ResponsesRequest
+from tests.server.fakes import FakeTokenizer
 from tests.server.responses.sse import told
 
 URL = "/v1/responses"
@@ -113,12 +114,13 @@ def test_an_empty_answer_is_an_empty_message(post, engine):
 
 def write(text, stride, finish=FinishReason.STOP, streamed=True):
     """Tell a text that is cut into pieces through the real parsers; return the writer and its events."""
-    reader = make_reader("hermes", "think", tools=TOOLS, in_reasoning=False)
+    reading = Reading(tool_parser="hermes", reasoning_parser="think", tools=TOOLS)
+    reader = ReaderSet(reading, FakeTokenizer())
     body = ResponsesRequest.model_validate({"input": "q"})
     writer = ResponsesWriter(new_response(body, "resp_k", "m", False), reader, streamed, lambda *_: None)
     sent, pieces = b"", [text[i : i + stride] for i in range(0, len(text), stride)]
     for i, piece in enumerate(pieces):
-        out = CompletionOutput(text=piece, token_ids=(1,) * len(piece))
+        out = CompletionOutput(text=piece, token_ids=tuple(map(ord, piece)))
         if i == len(pieces) - 1:
             out.finish_reason = finish
         batch = [(0, RequestOutput(request_id="r", prompt_token_ids=(1,), outputs=[out]))]
@@ -139,7 +141,7 @@ def test_reasoning_text_and_calls_are_items_of_their_own(stride):
     assert message["content"][0]["text"].strip() == "Sure."
     assert (get["name"], put["name"]) == ("get", "put") and get["call_id"] != put["call_id"]
     assert get["arguments"].replace(" ", "") == '{"city":"Paris"}' and put["arguments"] == "{}"
-    assert writer.response.usage.output_tokens_details.reasoning_tokens > 0
+    assert writer.response.usage.output_tokens_details.reasoning_tokens == ANSWER.index("\n\n")
 
 
 def test_without_a_stream_nothing_is_written_and_the_response_is_the_same():
