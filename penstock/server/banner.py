@@ -3,44 +3,57 @@
 from __future__ import annotations
 
 import json
+import shlex
+import socket
 from collections.abc import Iterable
+from typing import NamedTuple, Self
 
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.server.service import package_version
 
 
-def banner(engine: AsyncEngine, model: str, host: str, port: int) -> str:
+class Address(NamedTuple):
+    """Where a server can be reached from this machine."""
+
+    url: str
+    unix: str = ""
+    """Path of the socket to connect to in place of the URL's host."""
+
+    @classmethod
+    def of(cls, sock: socket.socket, *, secure: bool = False) -> Self:
+        """Return the address of a bound socket; wildcards are shown as localhost."""
+        scheme = "https" if secure else "http"
+        if sock.family == socket.AF_UNIX:
+            return cls(f"{scheme}://localhost", sock.getsockname())
+        host, port = sock.getsockname()[:2]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        return cls(f"{scheme}://{shown}:{port}")
+
+
+def banner(engine: AsyncEngine, model: str, address: Address) -> str:
     """Return the text.
 
     Args:
         engine: running.
         model: served name.
-        host: address that is listened on; wildcards are shown as localhost.
-        port: port that is listened on.
+        address: where it listens.
     """
-    url = base_url(host, port)
+    url = address.url
     chat = engine.tokenizer.has_chat_template
+    where = f"the socket {address.unix}" if address.unix else url
     parts = [
         *_section("Memory plan", engine.info.plan),
         *_section("Decisions", engine.info.decisions),
         *_section("Mind", engine.info.cautions),
-        f"Penstock {package_version()} serves '{model}' at {url}  (API description: {url}/docs)",
+        f"Penstock {package_version()} serves '{model}' at {where}  (API description: {url}/docs)",
         "",
         "Try it:",
-        _curl(url, model, chat),
+        _curl(address, model, chat),
         "",
-        "or in Python:",
-        _python(url, model, chat),
-        "",
+        *([] if address.unix else ["or in Python:", _python(url, model, chat), ""]),
         "Ctrl-C finishes what runs and stops.",
     ]
     return "\n".join(parts)
-
-
-def base_url(host: str, port: int) -> str:
-    """Return the address to type on this machine."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
@@ -54,10 +67,11 @@ def _ask(model: str, chat: bool) -> dict[str, object]:
     return {"model": model, "prompt": "Once upon a time", "max_tokens": 32}
 
 
-def _curl(url: str, model: str, chat: bool) -> str:
+def _curl(address: Address, model: str, chat: bool) -> str:
     path = "/v1/chat/completions" if chat else "/v1/completions"
     body = json.dumps(_ask(model, chat)).replace("'", "'\\''")
-    return f"  curl -N {url}{path} -H 'Content-Type: application/json' \\\n    -d '{body}'"
+    to = f"--unix-socket {shlex.quote(address.unix)} " if address.unix else ""
+    return f"  curl -N {to}{address.url}{path} -H 'Content-Type: application/json' \\\n    -d '{body}'"
 
 
 def _python(url: str, model: str, chat: bool) -> str:

@@ -43,17 +43,21 @@ class Envelope:
     Args:
         app: the application inside.
         keys: the keys that are accepted.
+        root_path: under which a proxy serves the application; it may strip it from paths or leave it.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyStore) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyStore, root_path: str = "") -> None:
         self._app = app
         self._keys = keys
+        self._root_path = root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope; anything but HTTP passes untouched."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._root_path:
+            scope["root_path"] = self._root_path
         headers = Headers(scope=scope)
         request_id = _request_id(headers.get("x-request-id"))
         scope.setdefault("state", {})["request_id"] = request_id

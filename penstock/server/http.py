@@ -26,7 +26,8 @@ def http_settings(server: ServerConfig) -> dict[str, Any]:
         "ws": "none",
         "server_header": False,
         "date_header": False,
-        "timeout_keep_alive": 75,
+        "timeout_keep_alive": server.keep_alive_timeout,
+        "limit_concurrency": server.max_connections or None,
     }
 
 

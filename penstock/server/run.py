@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-import socket
 from types import FrameType
 
 import uvicorn
 
 from penstock.config.settings import Config
-from penstock.core.errors import ConfigError
 from penstock.frontend.async_engine import AsyncEngine
 from penstock.observe.logs import setup_logging
 from penstock.server import http
 from penstock.server.app import create_app
-from penstock.server.banner import banner
+from penstock.server.banner import Address, banner
 from penstock.server.http import http_settings
+from penstock.server.keystore import key_store
+from penstock.server.listen import close_socket, open_socket, tls_settings
 from penstock.server.service import served_name
+from penstock.server.upkeep import Upkeep
 
 logger = logging.getLogger("penstock.server")
 
@@ -90,25 +92,6 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen yet, so that a taken port is known before the model loads.
-
-    Raises:
-        ConfigError: the address cannot be used.
-    """
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, proto)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except OSError as exc:
-        raise ConfigError("server.port", f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
-    sock.setblocking(False)
-    return sock
-
-
 async def serve(config: Config) -> int:
     """Run a server until a signal ends it.
 
@@ -118,29 +101,33 @@ async def serve(config: Config) -> int:
     Raises:
         ConfigError, EngineDead: it could not start.
     """
-    sock = bind(config.server.host, config.server.port)
+    server_settings = config.server
+    keys = key_store(server_settings)
+    tls = tls_settings(server_settings)
+    sock = open_socket(server_settings)
     try:
         engine = await AsyncEngine.start(config, on_boot_line=_say)
     except BaseException:
-        sock.close()
+        close_socket(sock, server_settings)
         raise
     try:
-        app = create_app(engine, config)
         settings = uvicorn.Config(
-            app,
-            **http_settings(config.server),
+            create_app(engine, config, keys),
+            **http_settings(server_settings),
+            **tls,
             timeout_graceful_shutdown=int(FLUSH_SECONDS),
         )
-        server = DrainingServer(settings, engine, config.server.drain_timeout)
-        host, port = sock.getsockname()[:2]
+        settings.load()
+        server = DrainingServer(settings, engine, server_settings.drain_timeout)
         sock.listen(2048)
-        _say(banner(engine, served_name(config), host, port))
+        _say(banner(engine, served_name(config), Address.of(sock, secure=bool(tls))))
         http.settle_memory()
-        await server.serve(sockets=[sock])
+        async with Upkeep(server_settings, keys, settings.ssl):
+            await server.serve(sockets=[sock])
         return server.killed_by
     finally:
         await engine.close()
-        sock.close()
+        close_socket(sock, server_settings)
 
 
 def run_server(config: Config) -> None:
@@ -151,11 +138,12 @@ def run_server(config: Config) -> None:
         EngineDead: the engine failed to start; the text carries the cause.
         SystemExit: a second signal ended it before it was drained.
     """
-    setup_logging(config.server.log_level)
+    setup_logging(config.server.log_level, config.server.log_format, background=True)
     killed_by = http.run(serve(config))
     if killed_by:
         raise SystemExit(128 + killed_by)
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with contextlib.suppress(OSError):  # a full disk behind standard output is no reason not to serve
+        print(text, flush=True)

@@ -9,7 +9,8 @@ from penstock.frontend.async_engine import AsyncEngine
 from penstock.server.app import create_app
 from penstock.server.http import http_settings
 from penstock.server.http import run as run_loop
-from penstock.server.run import DrainingServer, bind
+from penstock.server.listen import bind
+from penstock.server.run import DrainingServer
 
 
 @contextmanager

@@ -84,10 +84,10 @@ def test_banner_offers_requests_that_work(engine):
     import json
     import shlex
 
-    from penstock.server.banner import banner
+    from penstock.server.banner import Address, banner
 
     engine.tokenizer.has_chat_template = True
-    text = banner(engine, "it's", "0.0.0.0", 8123)
+    text = banner(engine, "it's", Address("http://127.0.0.1:8123"))
     assert "weights 1 MiB" in text and "http://127.0.0.1:8123" in text
     command = text[text.index("curl") : text.index("or in Python")]
     words = shlex.split(command.replace("\\\n", " "))
