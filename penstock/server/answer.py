@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from penstock.server.envelope import add_headers
 from penstock.server.errors import APIError, from_exception, is_expected
 from penstock.server.feed import Batch, Feed
 from penstock.server.principal import principal_of
+from penstock.server.protocol import ON_UNREAD, UNREAD
 from penstock.server.service import Service
 from penstock.server.writing import Writer
 
@@ -82,6 +84,9 @@ async def answer(
     return await respond(service, request, feed, ChunkForm(writer, usage) if stream else whole)
 
 
+_UNREAD_ERROR = APIError(408, "The client did not read its answer.", code="slow_client")
+
+
 async def respond(
     service: Service, request: Request, feed: Feed, how: StreamForm | Callable[[], Coroutine[Any, Any, bytes]]
 ) -> Response:
@@ -94,6 +99,7 @@ async def respond(
     """
     try:
         feed.streaming = not callable(how)
+        request.scope["state"][ON_UNREAD] = partial(feed.stop, UNREAD, _UNREAD_ERROR)
         await feed.admit(principal_of(request))
         add_headers(request, feed.rate_headers())
         if not callable(how):

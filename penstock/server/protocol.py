@@ -19,7 +19,9 @@ from penstock.server.errors import APIError
 logger = logging.getLogger("penstock.server")
 
 UNREAD = "slow client"
-"""Why a request ended whose client did not read; found under ``left`` in the state of its scope."""
+"""Why a request ended whose client did not read."""
+ON_UNREAD = "on_unread"
+"""Name in the scope's state of what is called before such a client is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(self._refusal or APIError(400, msg, code="invalid_http"))
 
     def _refuse(self, error: APIError) -> None:
-        """Answer outside of any request and close."""
+        """Answer in the application's place and close."""
+        if self._in_body and self.cycle is not None and not (self.cycle.response_started or self.pipeline):
+            cycle, self.cycle = self.cycle, None  # type: ignore[assignment]
+            cycle.disconnected = True
+            cycle.message_event.set()
         if self.cycle is None or self.cycle.response_complete:
             body = error.body()
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
@@ -160,10 +166,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def _give_up_reading(self) -> None:
         text = f"The request was not complete after {self.bounds.read_timeout:g} s without progress."
         logger.info("giving up on a request that does not arrive", extra={"client": self.client})
-        if self._in_body and self.cycle is not None and not self.cycle.response_started:
-            cycle, self.cycle = self.cycle, None  # type: ignore[assignment]
-            cycle.disconnected = True
-            cycle.message_event.set()
         self._refuse(APIError(408, text, code="request_timeout"))
 
     # Writing
@@ -203,7 +205,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not size:
             return
         if self.cycle is not None:
-            self.cycle.scope["state"]["left"] = UNREAD
+            self.cycle.scope["state"].get(ON_UNREAD, _nothing)()
         logger.warning(
             "a client left %d bytes of its answer unread for %g s; dropping it",
             *(size, self.bounds.write_timeout),
@@ -257,6 +259,9 @@ class _Lingering:
 def bounded(bounds: Bounds) -> type[BoundedProtocol]:
     """Return the protocol class with these bounds, as uvicorn's ``http`` setting takes it."""
     return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})
+
+
+def _nothing() -> None: ...
 
 
 def _too_large(what: str) -> APIError:
