@@ -14,6 +14,9 @@ FLAGS = (
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 )
 
+PATIENCE = 20_000
+"""Milliseconds to wait for what must come; only a failure, or a very busy machine, takes so long."""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -24,6 +27,7 @@ def browser():
             "no Chromium here: install one (Debian: apt install chromium) or set CHROMIUM to its path"
         )
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    api.expect.set_options(timeout=PATIENCE)
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
@@ -58,7 +62,7 @@ class Opener:
 
     def __call__(self, where="", width=1280, height=800, url=None, **options):
         context = self.browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(8000)
+        context.set_default_timeout(PATIENCE)
         self.contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
