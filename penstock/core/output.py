@@ -30,6 +30,8 @@ class Timeline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first_token: float = 0.0
     last_token: float = 0.0
     finished: float = 0.0
+    preempted: tuple[float, ...] = ()
+    """Each time that it lost its memory, the first ones."""
 
 
 class Finish(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 UNSENT = -1
 """`Sequence.table_sent` of a sequence that the executor must be told about in full."""
+PREEMPTIONS_DATED = 16
 
 
 class Sequence:
@@ -36,6 +37,7 @@ class Sequence:
         "max_total",
         "number",
         "planned",
+        "preempted",
         "preemptions",
         "program_arrival",
         "prompt_length",
@@ -100,6 +102,8 @@ class Sequence:
         """Prompt log-probabilities delivered."""
 
         self.preemptions = 0
+        self.preempted: tuple[float, ...] = ()
+        """When the first `PREEMPTIONS_DATED` of them were."""
         self.cached_tokens = 0
         self.first_scheduled = 0.0
         self.first_token = 0.0

@@ -18,7 +18,7 @@ from penstock.core.programs import ProgramBook, owner_of
 from penstock.core.queue import WaitingQueue
 from penstock.core.resources import KVResource, PrefixResource, Resource, SlotResource
 from penstock.core.running import RunningSet
-from penstock.core.sequence import Sequence
+from penstock.core.sequence import PREEMPTIONS_DATED, Sequence
 from penstock.core.states import SeqState, transition
 from penstock.core.stats import Counters
 from penstock.core.watch import Watch
@@ -128,6 +128,8 @@ class SchedulerState:
         self.running.remove(seq)
         self.give_back(seq)
         seq.preemptions += 1
+        if seq.preemptions <= PREEMPTIONS_DATED:
+            seq.preempted += (self.now,)
         self.counters.preemptions += 1
         self.move(seq, SeqState.PREEMPTED)
         self.move(seq, SeqState.READY)
@@ -159,7 +161,9 @@ class SchedulerState:
         for tell in self.watch.finish:
             tell(seq, self.now, running)
         self.counters.finished[reason] += 1
-        timeline = Timeline(seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, self.now)
+        timeline = Timeline(
+            seq.arrival, seq.first_scheduled, seq.first_token, seq.last_token, self.now, seq.preempted
+        )
         self._say(seq, Finish(reason, detail, stop, timeline, seq.preemptions))
 
     def _retain(self, seq: Sequence, keep: bool) -> None:

@@ -99,6 +99,21 @@ def test_tenants_survive_preemption():
     assert core.observe().admitted == 4 + core.stats().preemptions
 
 
+def test_a_finished_request_says_when_it_lost_its_memory():
+    core, _ = engine()
+    for i in range(4):
+        core.submit(request(str(i), prompt=6 + i, tokens=50))
+    ended = []
+    while core.has_work():
+        ended += [output.finish for output in core.tick() if output.finish is not None]
+    assert sum(len(finish.timeline.preempted) for finish in ended) == core.stats().preemptions > 0
+    for finish in ended:
+        assert len(finish.timeline.preempted) == finish.preemptions
+        assert all(
+            finish.timeline.arrival < at < finish.timeline.finished for at in finish.timeline.preempted
+        )
+
+
 def test_only_the_busiest_tenants_are_named():
     core, _ = engine()
     for i in range(40):
