@@ -19,6 +19,7 @@ from penstock.server.errors import APIError, from_exception, is_expected
 from penstock.server.feed import Batch, Feed
 from penstock.server.principal import principal_of
 from penstock.server.protocol import ON_UNREAD, UNREAD
+from penstock.server.request_log import log_request
 from penstock.server.service import Service
 from penstock.server.writing import Writer
 
@@ -102,6 +103,7 @@ async def respond(
         request.scope["state"][ON_UNREAD] = partial(feed.stop, UNREAD, _UNREAD_ERROR)
         await feed.admit(principal_of(request))
         add_headers(request, feed.rate_headers())
+        log_request(service.config.server, request, feed)
         if not callable(how):
             return await _stream(request, feed, how)
         async with feed:

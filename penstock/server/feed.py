@@ -44,7 +44,7 @@ class Feed:
         self.streaming = True
         """Whether the news are passed on as they come; set before `admit`."""
         self._service = service
-        self._asks = asks
+        self.asks = asks
         self._meters: list[list[RequestMeter]] = []
         self._usages: list[Usage] = []
         self._unfinished = len(asks)
@@ -83,15 +83,15 @@ class Feed:
     def _times(self) -> tuple[float | None, float | None]:
         """Return the seconds that the request may take, and those that it may wait."""
         server = self._service.config.server
-        given = [ask.timeout for ask in self._asks if ask.timeout is not None]
+        given = [ask.timeout for ask in self.asks if ask.timeout is not None]
         total = min([*given, server.request_timeout or math.inf])
         return total if total < math.inf else None, server.queue_timeout or None
 
     async def _submit(self, lease: Lease) -> None:
         engine = self._service.engine
-        prompts = [await engine.prepare(ask.prompt, ask.params) for ask in self._asks]
+        prompts = [await engine.prepare(ask.prompt, ask.params) for ask in self.asks]
         prompts = lease.reserve(prompts, engine.info.max_model_len)
-        for index, (ask, prompt) in enumerate(zip(self._asks, prompts, strict=True)):
+        for index, (ask, prompt) in enumerate(zip(self.asks, prompts, strict=True)):
             # The blank, which no caller's id can hold, keeps these apart from everyone else's.
             request_id = f"{self.id} {index}"
             stream = await engine.submit(prompt, request_id=request_id, options=ask.options)
@@ -187,7 +187,7 @@ class Feed:
     @property
     def options(self) -> RequestOptions:
         """On whose account the request runs; all its prompts share them."""
-        return self._asks[0].options
+        return self.asks[0].options
 
     async def whole(self) -> list[RequestOutput]:
         """Return the complete outputs, one per prompt. Raises APIError as `batches` does."""
