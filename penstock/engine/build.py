@@ -183,10 +183,12 @@ def _journal(path: str) -> Sink | None:
     Raises:
         ConfigError: the file cannot be written.
     """
+    from penstock.engine.journal import JournalFile
+
     if not path:
         return None
     try:
-        return open(path, "wb", buffering=1 << 20).write
+        return JournalFile(path)
     except OSError as error:
         raise ConfigError("server.record_steps", f"cannot write {path}: {error.strerror}") from None
 

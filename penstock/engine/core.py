@@ -189,6 +189,8 @@ class EngineCore:
         """Release the executor; idempotent."""
         if self.recorder is not None:
             self.recorder.close()
+        if isinstance(self.scheduler, JournalledScheduler):
+            self.scheduler.flush()
         self.executor.close()
 
 

@@ -6,6 +6,8 @@ them (`penstock.sim.replay`). One line of JSON per entry. It holds the token ids
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -65,6 +67,8 @@ class Abandoned(msgspec.Struct, frozen=True, tag="abandoned"):
     why: str
 
 
+log = logging.getLogger(__name__)
+
 Entry = Opened | Submitted | Cancelled | Planned | Landed | Abandoned
 Sink = Callable[[bytes], object]
 """Takes one line of JSON, newline included, e.g. the ``write`` of a file opened in binary mode."""
@@ -86,6 +90,44 @@ def read_journal(lines: Iterable[bytes | str]) -> Iterator[Entry]:
             raise ValueError(f"line {number} is not a journal entry: {error}") from None
 
 
+class JournalFile:
+    """A file that takes the lines of a journal. When writing fails that is logged once, and it takes no more:
+    a journal that ends early is whole up to there, and serving goes on.
+
+    Args:
+        path: the file; replaced if it exists.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115 - open as long as the engine lives
+        self.stopped = False
+
+    def __call__(self, line: bytes) -> None:
+        """Take a line."""
+        if self.stopped:
+            return
+        try:
+            self._file.write(line)
+        except OSError as error:
+            self.stopped = True
+            log.error("the journal %s ends here: %s", self.path, error)
+            with contextlib.suppress(OSError):  # closing flushes, which fails again
+                self._file.close()
+
+    def flush(self) -> None:
+        """Bring what was taken to the disk."""
+        if not self.stopped:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self.stopped = True
+                log.error("the journal %s ends here: %s", self.path, error)
+
+
 class JournalledScheduler(Scheduler):
     """A scheduler that writes down what it is told and what it decides.
 
@@ -103,6 +145,11 @@ class JournalledScheduler(Scheduler):
         self._sink = sink
         self._encode = msgspec.json.Encoder().encode
         self._note(Opened(state.spec, schedule, cache))
+
+    def flush(self) -> None:
+        """Bring what was noted to the disk, if the sink is a `JournalFile`."""
+        if isinstance(self._sink, JournalFile):
+            self._sink.flush()
 
     def _note(self, entry: Entry) -> None:
         self._sink(self._encode(entry) + b"\n")
