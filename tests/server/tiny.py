@@ -10,7 +10,7 @@ TEMPLATE = (
 )
 
 
-def build(folder: Path) -> str:
+def build(folder: Path, template: str = TEMPLATE, context: int = CONTEXT) -> str:
     """Write the model and return the folder's path."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -23,11 +23,11 @@ def build(folder: Path) -> str:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=len(vocab), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=CONTEXT,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context,
         bos_token_id=0, eos_token_id=1, tie_word_embeddings=False,
     )  # fmt: skip
     torch.manual_seed(0)
