@@ -16,7 +16,7 @@ from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage, me
 from penstock.frontend.prompts import RequestOptions
 from penstock.observe.meter import RequestMeter
 from penstock.server.asks import Ask
-from penstock.server.errors import APIError
+from penstock.server.errors import APIError, from_exception
 from penstock.server.limits import Lease
 from penstock.server.principal import ANONYMOUS, Principal
 from penstock.server.service import Service
@@ -51,6 +51,8 @@ class Feed:
         self._lease: Lease | None = None
         self._timers: Timers | None = None
         self._stopped: APIError | None = None
+        self._span = service.span(answer_id, self.options)
+        """The request as a trace sees it; None without tracing."""
 
     async def admit(self, principal: Principal = ANONYMOUS) -> Self:
         """Submit all prompts; when one is refused none stays behind.
@@ -75,8 +77,9 @@ class Feed:
                 if not bound.expired():
                     raise
                 raise self._timers.late() from None
-        except BaseException:
-            await self.close()
+        except BaseException as error:
+            gone = isinstance(error, asyncio.CancelledError)
+            await self.close("client_gone" if gone else from_exception(error).code or "error")
             raise
         return self
 
@@ -123,6 +126,8 @@ class Feed:
             ]
         )
         self._usages.append(Usage(prompt_tokens=length))
+        if self._span is not None:
+            self._span.asked(prompt.params)
 
     def rate_headers(self) -> dict[str, str]:
         """Return what is left of the principal's limits, as headers."""
@@ -174,12 +179,19 @@ class Feed:
             meter.delta(len(out.token_ids), now)
             self._note_tokens(len(out.token_ids))
             if out.finish_reason is not None:
+                self._reasons(out)
                 meter.finish(str(out.finish_reason), out.timeline, out.preemptions, now)
                 if out.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
                     failed = out
         return failed
 
+    def _reasons(self, out: CompletionOutput) -> None:
+        if self._span is not None:
+            self._span.answered(str(out.finish_reason), out.timeline)
+
     def _note_tokens(self, count: int) -> None:
+        if count and self._span is not None:
+            self._span.token()
         if count and self._lease is not None and self._timers is not None:
             self._timers.begun()
             self._lease.news(count)
@@ -210,8 +222,12 @@ class Feed:
             cached_tokens=sum(usage.cached_tokens for usage in self._usages),
         )
 
-    async def close(self) -> None:
-        """Cancel in the engine whatever has not ended; idempotent."""
+    async def close(self, error: str = "") -> None:
+        """Cancel in the engine whatever has not ended; idempotent.
+
+        Args:
+            error: code of the error that it ends with, if any.
+        """
         lease, self._lease = self._lease, None
         if lease is None:
             return
@@ -224,6 +240,16 @@ class Feed:
             await stream.aclose()
         for meter in (meter for meters in self._meters for meter in meters):
             meter.finish("abort")
+        self._trace(error)
+
+    def _trace(self, error: str) -> None:
+        """Hand over the span of the request, which has ended."""
+        if self._span is None:
+            return
+        if not error and not self.finished:
+            error = (self._stopped.code if self._stopped is not None else None) or "client_gone"
+        usage = self.usage()
+        self._span.end(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, error)
 
     async def __aenter__(self) -> Self:
         """Return itself."""

@@ -13,9 +13,12 @@ import msgspec
 from starlette.requests import Request
 
 from penstock.config.settings import Config
+from penstock.core.errors import ConfigError
 from penstock.cost.spec import load_cost
 from penstock.frontend.async_engine import AsyncEngine
+from penstock.frontend.prompts import RequestOptions
 from penstock.observe.metrics import Metrics
+from penstock.observe.tracing import NotInstalled, RequestSpan, Tracing, open_tracing
 from penstock.server.board import Board
 from penstock.server.errors import APIError
 from penstock.server.limits import Limiter
@@ -51,6 +54,7 @@ class Service:
     """The answers in the making, by id."""
     limiter: Limiter = field(init=False)
     """What tenants and keys use."""
+    tracing: Tracing | None = None
     board: Board = field(init=False)
     """The live state, for those who watch."""
 
@@ -59,6 +63,12 @@ class Service:
         self.board = Board(self.engine, self.metrics, policies, package_version(), self.live)
         cost = load_cost(self.config.model.cost) if self.config.model.cost else None
         self.limiter = Limiter(Pace(time.monotonic, cost), time.monotonic)
+
+    def span(self, answer_id: str, options: RequestOptions) -> RequestSpan | None:
+        """Begin to follow a request for its trace; None without tracing."""
+        if self.tracing is None:
+            return None
+        return self.tracing.begin(answer_id, options.tenant, options.priority, options.trace)
 
     def check_model(self, name: str | None) -> None:
         """Raise a 404 unless the name is absent or the one that is served."""
@@ -87,7 +97,22 @@ def build_service(engine: AsyncEngine, config: Config) -> Service:
         policies=policies_of(config),
         cache=_cache_labels(engine, config),
     )
-    return Service(engine, config, metrics, model, _fingerprint(config, model))
+    service = Service(engine, config, metrics, model, _fingerprint(config, model))
+    service.tracing = _tracing(config, model)
+    return service
+
+
+def _tracing(config: Config, model: str) -> Tracing | None:
+    """Return what sends traces, if that is wanted.
+
+    Raises:
+        ConfigError: the endpoint is none, or the extra is not installed.
+    """
+    endpoint = config.observe.otlp_traces_endpoint
+    try:
+        return open_tracing(endpoint, model, package_version()) if endpoint else None
+    except (ValueError, NotInstalled) as error:
+        raise ConfigError("observe.otlp_traces_endpoint", str(error)) from error
 
 
 def policies_of(config: Config) -> dict[str, str]:
