@@ -7,6 +7,7 @@ leave no trace in the namespace, so that a configuration file is overridden only
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ class Alias:
     """Dotted name of the setting."""
     convert: Callable[[str], str] | None = None
     """Turns the given text into the setting's text; None passes it on."""
+    merge: Callable[[str, str], str] | None = None
+    """Turns the given text and the setting's text so far into the setting's text."""
     const: Any = None
     """A flag without value sets this."""
 
@@ -43,10 +46,24 @@ def _order(text: str) -> str:
     return {"priority": "priority > fcfs"}.get(text, text)
 
 
-def _queue_bound(text: str) -> str:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError("--max-num-queued-reqs", f"expected a whole number >= 1, got {text!r}")
-    return f"queue-bound({text})"
+_BOUND = re.compile(r"queue-bound\((?P<limit>\d+)(?:, *tokens=(?P<tokens>\d+))?\)")
+
+
+def _queue_bound(name: str) -> Callable[[str, str], str]:
+    """Return what sets one bound of the queue (``limit`` or ``tokens``) and leaves the other."""
+    flag = {"limit": "--max-num-queued-reqs", "tokens": "--max-num-queued-tokens"}[name]
+
+    def merge(text: str, so_far: str) -> str:
+        if not text.isdecimal() or int(text) < 1:
+            raise ConfigError(flag, f"expected a whole number >= 1, got {text!r}")
+        found = _BOUND.fullmatch(so_far)
+        if found is None:
+            raise ConfigError(flag, f"bounds the admit policy queue-bound, and {so_far!r} was chosen")
+        bounds = {**found.groupdict(), name: text}
+        tokens = f", tokens={bounds['tokens']}" if bounds["tokens"] else ""
+        return f"queue-bound({bounds['limit']}{tokens})"
+
+    return merge
 
 
 ALIASES = (
@@ -55,7 +72,8 @@ ALIASES = (
     Alias(("--disable-radix-cache",), "cache.enable_prefix_caching", const=False),
     Alias(("--scheduling-policy",), "schedule.order", convert=_order),
     Alias(("--max-running-requests",), "schedule.max_num_seqs"),
-    Alias(("--max-num-queued-reqs",), "schedule.admit", convert=_queue_bound),
+    Alias(("--max-num-queued-reqs",), "schedule.admit", merge=_queue_bound("limit")),
+    Alias(("--max-num-queued-tokens",), "schedule.admit", merge=_queue_bound("tokens")),
     Alias(("--enable-chunked-prefill",), "schedule.shape", const="chunked"),
     Alias(("--no-enable-chunked-prefill",), "schedule.shape", const="prefill-first"),
     Alias(("--model-path",), "model.model"),
@@ -82,6 +100,9 @@ class _Store(argparse.Action):
         value = self.alias.const
         if self.nargs != 0:
             value = self.alias.convert(values) if self.alias.convert else values
+        if self.alias.merge:
+            so_far = getattr(namespace, self.dest, by_name()[self.dest].default)
+            value = self.alias.merge(values, so_far)
         setattr(namespace, self.dest, value)
 
 

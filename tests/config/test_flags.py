@@ -50,6 +50,13 @@ def test_every_field_can_be_set_by_both_flags():
         (["--scheduling-policy", "priority"], "schedule", "order", "priority > fcfs"),
         (["--scheduling-policy", "fcfs"], "schedule", "order", "fcfs"),
         (["--max-num-queued-reqs", "5"], "schedule", "admit", "queue-bound(5)"),
+        (["--max-num-queued-tokens", "9"], "schedule", "admit", "queue-bound(4096, tokens=9)"),
+        (
+            ["--max-num-queued-tokens", "9", "--max-num-queued-reqs", "5"],
+            "schedule",
+            "admit",
+            "queue-bound(5, tokens=9)",
+        ),
         (["--enable-chunked-prefill"], "schedule", "shape", "chunked"),
         (["--no-enable-chunked-prefill"], "schedule", "shape", "prefill-first"),
         (["--disable-radix-cache"], "cache", "enable_prefix_caching", False),
@@ -74,6 +81,8 @@ def test_errors_name_the_field():
         parse("--gpu-memory-utilization", "90")
     with pytest.raises(ConfigError, match=r"--max-num-queued-reqs: expected a whole number >= 1, got '-1'"):
         parse("--max-num-queued-reqs", "-1")
+    with pytest.raises(ConfigError, match=r"--max-num-queued-tokens: bounds the admit policy queue-bound"):
+        parse("--admit", "deadline", "--max-num-queued-tokens", "5")
 
 
 def test_help_shows_range_unit_and_default():
