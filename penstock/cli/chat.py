@@ -10,11 +10,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol
 
+from penstock.cli.chat_view import View
 from penstock.cli.parser import Parser, Verbs, add_verb, flag
 from penstock.cli.sampling import add_sampling_flags, sampling_of
 from penstock.cli.serve import add_model_argument, take_model_argument
 from penstock.config.flags import add_flags, config_from_args
 from penstock.core.errors import PenstockError
+from penstock.frontend.answers.events import AnswerEvent, TextDelta
 
 _TEXT = """
 With --base-url it talks to a server; without, the model is loaded into this process. Replies are shown as
@@ -35,8 +37,8 @@ Message = dict[str, str]
 class Backend(Protocol):
     """Something that answers conversations."""
 
-    def reply(self, messages: list[Message], sampling: dict[str, Any]) -> AsyncIterator[str]:
-        """Yield the reply piece by piece; closing the iterator early stops it."""
+    def reply(self, messages: list[Message], sampling: dict[str, Any]) -> AsyncIterator[AnswerEvent]:
+        """Yield the reply event by event; closing the iterator early stops it."""
         ...
 
     def close(self) -> Awaitable[None]:
@@ -135,11 +137,16 @@ class _Conversation:
     async def show(self, pieces: list[str]) -> None:
         """Print the reply as it comes and keep its pieces, also when interrupted."""
         system = [{"role": "system", "content": self.system}] if self.system else []
+        view = View(styled=sys.stdout.isatty())
         stream = self.backend.reply(system + self.messages, self.sampling)
         async with contextlib.aclosing(stream) as reply:  # type: ignore[type-var]
-            async for piece in reply:
-                pieces.append(piece)
-                print(piece, end="", flush=True)
+            try:
+                async for event in reply:
+                    if isinstance(event, TextDelta):
+                        pieces.append(event.text)
+                    print(view.show(event), end="", flush=True)
+            finally:
+                print(view.end(), end="", flush=True)
 
 
 async def _open(args: argparse.Namespace) -> Backend:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.bench.client import CHAT, Target, events, explain, open_client, piece_of
+from penstock.bench.client import CHAT, Target, events, explain, open_client
 from penstock.bench.serve import discover
 from penstock.config.settings import Config
 from penstock.core.errors import PenstockError
+from penstock.frontend.answers.events import (
+    AnswerEvent,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from penstock.frontend.answers.reader_set import ReaderSet, Reading
+from penstock.frontend.answers.thinking import Thinking, thinking_at
+from penstock.frontend.prompts import Chat
+from penstock.server.tools import parsers_of
 
 if TYPE_CHECKING:
     import httpx
@@ -45,8 +56,10 @@ class ServerBackend:
             raise
         return cls(client, model or entry["id"])
 
-    async def reply(self, messages: list[dict[str, str]], sampling: dict[str, Any]) -> AsyncIterator[str]:
-        """Yield the pieces of the reply.
+    async def reply(
+        self, messages: list[dict[str, str]], sampling: dict[str, Any]
+    ) -> AsyncIterator[AnswerEvent]:
+        """Yield the events of the reply.
 
         Raises:
             PenstockError: the server refused or failed.
@@ -61,7 +74,9 @@ class ServerBackend:
                 async for event in events(response):
                     if event.get("error"):
                         raise PenstockError(str(event["error"].get("message", event["error"])))
-                    yield piece_of(event) or ""
+                    for choice in event.get("choices") or ():
+                        for news in _events_of(choice.get("delta") or {}):
+                            yield news
         except httpx.HTTPError as error:
             raise PenstockError(f"the server went away: {type(error).__name__} {error}") from None
 
@@ -92,19 +107,49 @@ class EngineBackend:
         server = msgspec.structs.replace(config.server, inproc=True)
         return cls(await AsyncEngine.start(msgspec.structs.replace(config, server=server)))
 
-    async def reply(self, messages: list[dict[str, str]], sampling: dict[str, Any]) -> AsyncIterator[str]:
-        """Yield the pieces of the reply.
+    async def reply(
+        self, messages: list[dict[str, str]], sampling: dict[str, Any]
+    ) -> AsyncIterator[AnswerEvent]:
+        """Yield the events of the reply.
 
         Raises:
             PenstockError: the conversation does not fit the model, or the request failed.
         """
-        async with await self._engine.submit(messages, sampling) as stream:
+        reading, chat = self._read(messages)
+        shown = {"shown_special_tokens": reading.control_tokens}
+        readers = ReaderSet(reading, self._engine.tokenizer)
+        async with await self._engine.submit(chat, {**sampling, **shown}) as stream:
             async for delta in stream:
                 for output in delta.outputs:
-                    yield output.text
+                    for event in readers.read(output):
+                        yield event
                     if output.finish_reason == "error":
                         raise PenstockError(f"the request failed: {output.detail}")
+
+    def _read(self, messages: list[dict[str, str]]) -> tuple[Reading, Chat]:
+        """Return how the reply is read, and the conversation with its prompt."""
+        tokenizer = self._engine.tokenizer
+        parsers = parsers_of(self._engine.config.server, tokenizer.template_text)
+        text, marks = tokenizer.render_chat(Chat(messages=messages)), parsers.marks
+        opened = marks is not None and thinking_at(text, marks.opening, marks.closing) is Thinking.OPEN
+        reading = Reading(reasoning_parser=parsers.reasoning, in_reasoning=opened)
+        return reading, Chat(messages=messages, rendered=text)
 
     async def close(self) -> None:
         """End the engine."""
         await self._engine.close()
+
+
+def _events_of(delta: dict[str, Any]) -> Iterator[AnswerEvent]:
+    """Yield what a chunk's delta says; servers call reasoning by two names."""
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    if reasoning:
+        yield ReasoningDelta(reasoning)
+    if delta.get("content"):
+        yield TextDelta(delta["content"])
+    for call in delta.get("tool_calls") or ():
+        index, function = call.get("index", 0), call.get("function") or {}
+        if function.get("name"):
+            yield ToolCallStart(index, call.get("id") or "", function["name"])
+        if function.get("arguments"):
+            yield ToolCallArguments(index, function["arguments"])

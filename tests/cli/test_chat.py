@@ -5,8 +5,11 @@ import io
 import pytest
 
 from penstock.cli import chat
+from penstock.cli.chat_backends import _events_of
+from penstock.cli.chat_view import View
 from penstock.cli.main import main
 from penstock.core.errors import PenstockError
+from penstock.frontend.answers.events import ReasoningDelta, TextDelta, ToolCallEnd
 
 
 class FakeBackend:
@@ -20,10 +23,10 @@ class FakeBackend:
         self.seen.append(([dict(message) for message in messages], sampling))
         if messages[-1]["content"] == "fail":
             raise PenstockError("no room")
-        yield "re: "
+        yield TextDelta("re: ")
         if messages[-1]["content"] == "stop me":
             raise KeyboardInterrupt
-        yield messages[-1]["content"]
+        yield TextDelta(messages[-1]["content"])
 
     async def close(self):
         self.closed = True
@@ -97,3 +100,24 @@ def test_a_server_that_refuses(monkeypatch, capsys, server):
 def test_no_server(monkeypatch, capsys):
     assert talk(monkeypatch, "Hello\n", "--base-url", "http://127.0.0.1:9") == 2
     assert "no OpenAI-compatible server answers at http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_reasoning_is_dimmed_and_calls_are_readable():
+    deltas = [
+        {"role": "assistant", "content": ""}, {"reasoning_content": "hm"}, {"reasoning": ", hm"},
+        {"content": "Yes."},
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a": 1}'}}]},
+        {"tool_calls": [{"index": 1, "id": "d", "function": {"name": "g", "arguments": "{}"}}]},
+    ]  # fmt: skip
+    events = [event for delta in deltas for event in _events_of(delta)]
+    view = View(styled=True)
+    shown = "".join(map(view.show, events)) + view.end()
+    assert shown == '\x1b[2mhm, hm\x1b[22m\n\nYes.\n-> f({"a": 1})\n-> g({})'
+    plain = View(styled=False)
+    assert (
+        "".join(map(plain.show, [*events, ToolCallEnd(1), TextDelta("ok")]))
+        == 'Yes.\n-> f({"a": 1})\n-> g({})ok'
+    )
+    cut = View(styled=True)
+    assert cut.show(ReasoningDelta("x")) + cut.end() == "\x1b[2mx\x1b[22m"
