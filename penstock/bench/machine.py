@@ -15,6 +15,8 @@ PACKAGES = (
     "torch",
     "transformers",
     "tokenizers",
+    "xgrammar",
+    "llguidance",
     "safetensors",
     "triton",
     "numpy",
