@@ -48,8 +48,9 @@ fuzz: env  ## shake a real server for minutes: schemathesis on its own descripti
 clients: env  ## run other people's clients, each in an environment of its own, against a server  [ARGS]
 	@$(BIN)/python -m tests.clients $(ARGS)
 
-docs: env  ## write docs/configuration.md anew from the settings
+docs: env  ## write the pages anew that come from code: settings, metrics
 	@$(BIN)/python -m penstock.config.docs docs/configuration.md
+	@$(BIN)/python -m penstock.observe.docs docs/observability.md
 
 clean:  ## remove caches; the environment stays
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -37,6 +37,12 @@ _COUNTERS = (
 )
 
 
+def figure_names() -> list[str]:
+    """Return the names of the plain figures that are read of an engine's stats."""
+    extra = ["step_tokens", "refused"]
+    return [field for _, _, field in (*_GAUGES, *_COUNTERS)] + extra
+
+
 class SecondsSeen(Protocol):
     """A histogram of seconds, in classes."""
 
