@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -215,3 +216,10 @@ async def test_private_caches_cannot_be_entered_by_a_salt(tmp_path):
                 "/v1/completions", json={"prompt": "x", "cache_salt": salt}, headers={"x-api-key": "b"}
             )
             assert engine.asked[-1][2].cache_namespace != private
+
+
+def test_the_example_can_be_used():
+    ring = load_keys(Path(__file__).parents[2] / "examples" / "keys.toml")
+    assert {held.principal.name: held.principal.tenant for held in ring.values()} == {
+        "web": "interactive", "web-trial": "interactive", "nightly": "batch", "ops": "ops",
+    }  # fmt: skip
