@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -75,6 +76,7 @@ class Metrics:
     ) -> None:
         self.model = model
         self.recent = Recent()
+        self._rendering = Lock()
         self.tenants = TenantLabels(tenants)
         self.registry = CollectorRegistry(auto_describe=False)
         self.engine = EngineStatsCollector(PREFIX, model, self.tenants.of, policies or {}, cache or {})
@@ -206,15 +208,16 @@ class Metrics:
         ).labels(self.model)
 
     def render(self, seen: EngineSeen | None, state: str = "ready", restarts: int = 0) -> bytes:
-        """Return the exposition text.
+        """Return the exposition text; safe in a thread, as many series take long enough to be felt.
 
         Args:
             seen: what the engine told last; None when it tells nothing.
             state: the engine's health.
             restarts: times that it was started again.
         """
-        self.engine.show(seen, state, restarts)
-        return generate_latest(self._view)
+        with self._rendering:
+            self.engine.show(seen, state, restarts)
+            return generate_latest(self._view)
 
 
 __all__ = ["PREFIX", "PRIORITIES", "Account", "Metrics"]

@@ -79,7 +79,8 @@ async def metrics(request: Request) -> Response:
     """Return the exposition text."""
     to = service.of(request)
     health = to.engine.health()
-    text = to.metrics.render(await _seen(to), health.state, health.restarts)
+    # In a thread: dozens of tenants make thousands of series, and streams must not stall for a scrape.
+    text = await asyncio.to_thread(to.metrics.render, await _seen(to), health.state, health.restarts)
     return Response(text, media_type=to.metrics.content_type)
 
 
