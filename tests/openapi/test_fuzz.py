@@ -13,6 +13,7 @@ from tests.openapi.conftest import EXAMPLES, examples
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 SEEDS = {
     "/v1/chat/completions": [
         {"messages": HI, "max_tokens": 3, "temperature": 0.5, "stop": ["x"], "logit_bias": {"40": 2}},
@@ -23,6 +24,11 @@ SEEDS = {
         },
         {"messages": HI, "max_tokens": 4, "tools": [TOOL], "tool_choice": "auto"},
         {"messages": HI, "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 3},
+        {
+            "messages": HI,
+            "max_tokens": 4,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}},
+        },
     ],
     "/v1/completions": [
         {"prompt": ["a", "b"], "max_tokens": 2, "logprobs": 2, "echo": True, "seed": 1},
@@ -30,6 +36,7 @@ SEEDS = {
         {"prompt": "a", "max_tokens": 3, "slo": {"ttft_ms": 9.0}, "program": "p", "turn": {"index": 1}},
     ],
     "/generate": [
+        {"text": "a", "sampling_params": {"regex": "[a-c]{2,3}", "max_new_tokens": 4}, "stream": True},
         {"text": "a", "sampling_params": {"max_new_tokens": 3, "temperature": 0}, "return_logprob": True},
         {"input_ids": [[3], [4, 5]], "sampling_params": [{"max_new_tokens": 2}, {"n": 2, "max_tokens": 2}]},
     ],

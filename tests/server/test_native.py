@@ -70,6 +70,16 @@ def test_either_engines_names(post, engine):
     assert engine.asked[-1][1]["max_tokens"] == 128
 
 
+def test_answers_can_be_bound(post, engine):
+    post("/generate", {"text": "x", "sampling_params": {"regex": "[ab]+"}})
+    bound = engine.asked[-1][1]["structured_outputs"]
+    assert (bound.kind, bound.text) == ("regex", "[ab]+")
+    post("/generate", {"text": "x", "sampling_params": {"json_schema": '{"type": "object"}'}})
+    assert engine.asked[-1][1]["structured_outputs"].kind == "json_schema"
+    both = {"regex": "a", "ebnf": 'root ::= "a"'}
+    error(post("/generate", {"text": "x", "sampling_params": both}), 400, "ebnf")
+
+
 def test_refusals(post):
     error(post("/generate", {}), 400, "text")
     error(post("/generate", {"text": "x", "input_ids": [1]}), 400, "text")

@@ -11,6 +11,7 @@ from penstock.server.schemas.base import MAX_INT, Label, Name, TokenIds
 from penstock.server.schemas.completion import CompletionRequest
 from penstock.server.schemas.sampling import SamplingFields, StreamOptions
 from penstock.server.schemas.scheduling import SchedulingFields
+from penstock.server.schemas.structured import StructuredFields
 
 _MOST_PROMPTS = 2048
 
@@ -25,7 +26,7 @@ _OTHER_NAMES = {
 }
 
 
-class NativeParams(SamplingFields):
+class NativeParams(SamplingFields, StructuredFields):
     """``sampling_params`` of a token-level request; the names of either engine are understood."""
 
     max_new_tokens: int | None = Field(None, ge=0, le=MAX_INT, description="Another name of max_tokens")
