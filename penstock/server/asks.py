@@ -43,6 +43,8 @@ class Ask(msgspec.Struct, frozen=True):
     """Tokens that an event of its stream gathers; None takes the server's."""
     reading: Reading = Reading()
     """How its answers are read, where they are a chat's."""
+    lenient: bool = False
+    """Where its grammar cannot be used it goes without."""
 
 
 def chat_ask(body: ChatRequest, request: Request) -> Ask:
@@ -57,7 +59,8 @@ def chat_ask(body: ChatRequest, request: Request) -> Ask:
     if plan.reading.control_tokens:
         params["shown_special_tokens"] = plan.reading.control_tokens
     options = msgspec.structs.replace(_options(body, request), grammar=plan.grammar)
-    return Ask(plan.prompt, params, options, _seconds(body.timeout_ms), body.stream_interval, plan.reading)
+    timeout, interval = _seconds(body.timeout_ms), body.stream_interval
+    return Ask(plan.prompt, params, options, timeout, interval, plan.reading, plan.lenient)
 
 
 def chat_prompt(body: ChatTemplateFields) -> Chat:

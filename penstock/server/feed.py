@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self
 
+import msgspec
+
+from penstock.core.errors import InvalidRequest
 from penstock.core.output import FinishReason
 from penstock.frontend.async_engine import RequestStream
 from penstock.frontend.intake import Prepared
@@ -21,6 +25,8 @@ from penstock.server.limits import Lease
 from penstock.server.principal import ANONYMOUS, Principal
 from penstock.server.service import Service
 from penstock.server.timers import Timers
+
+logger = logging.getLogger("penstock.server")
 
 Batch = list[tuple[int, RequestOutput]]
 """Deltas that are ready together, each with the index of its prompt."""
@@ -97,13 +103,24 @@ class Feed:
         for index, (ask, prompt) in enumerate(zip(self.asks, prompts, strict=True)):
             # The blank, which no caller's id can hold, keeps these apart from everyone else's.
             request_id = f"{self.id} {index}"
-            stream = await engine.submit(prompt, request_id=request_id, options=ask.options)
+            stream = await self._begin(ask, prompt, request_id)
             stream.gather(self._interval(ask))
             self.streams.append(stream)
             self._meter(prompt)
             if self._stopped is not None:
                 raise self._stopped
         lease.admitted()
+
+    async def _begin(self, ask: Ask, prompt: Prepared, request_id: str) -> RequestStream:
+        engine, grammar = self._service.engine, ask.options.grammar
+        try:
+            return await engine.submit(prompt, request_id=request_id, options=ask.options)
+        except InvalidRequest as error:
+            if grammar is None or not ask.lenient or error.field != grammar.field:
+                raise
+            logger.info("answering without a grammar: %s", error, extra={"id": self.id})
+        free = msgspec.structs.replace(ask.options, grammar=None)
+        return await engine.submit(prompt, request_id=request_id, options=free)
 
     def _interval(self, ask: Ask) -> int:
         if not self.streaming:

@@ -33,6 +33,8 @@ from penstock.frontend.answers.reader_set import Reading
 from penstock.frontend.answers.schemas import opened_schema
 from penstock.frontend.answers.thinking import Thinking, thinking_at
 from penstock.frontend.prompts import Chat
+from penstock.runtime.grammar.protocol import GrammarError
+from penstock.runtime.grammar.schema import check_schema
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.service import Service
 
@@ -43,6 +45,8 @@ class Plan(msgspec.Struct, frozen=True):
     prompt: Chat
     reading: Reading
     grammar: GrammarSpec | None = None
+    lenient: bool = False
+    """Where the grammar cannot be used the request goes without: nobody asked for it."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -94,7 +98,28 @@ def plan_of(service: Service, body: ChatRequest, prompt: Chat, given: GrammarSpe
     reading = reading_of(body, choice, parsers, thinking)
     bound = choice if settings.constrain_tool_calls else Choice()
     budget = body.thinking_token_budget
-    return Plan(prompt, reading, constraint(bound, parsers, thinking, budget=budget, given=given))
+    grammar = constraint(bound, parsers, thinking, budget=budget, given=given)
+    asked = choice.required or given is not None or budget is not None or _check_strict(body)
+    return Plan(prompt, reading, grammar, lenient=not asked)
+
+
+def _check_strict(body: ChatRequest) -> bool:
+    """Say whether a tool insists on its schema, and check that a grammar can say all of it.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    strict = [(i, tool.function) for i, tool in enumerate(body.tools or ()) if tool.function.strict]
+    for index, function in strict:
+        _check(function.parameters or {}, f"tools[{index}].function.parameters")
+    return bool(strict)
+
+
+def _check(of: Any, field: str) -> None:
+    try:
+        check_schema(json.dumps(of))
+    except GrammarError as error:
+        raise InvalidRequest(field, str(error)) from error
 
 
 def parsers_of(settings: ServerConfig, template: str) -> Parsers:
@@ -202,6 +227,7 @@ def _format_of(spec: GrammarSpec) -> Format:
         return schema({"type": "object", "additionalProperties": True})
     if spec.kind == "json_schema":
         of = json.loads(spec.text)
+        _check(of, spec.field)
         return schema(of if spec.strict else opened_schema(of))
     if spec.kind == "choice":
         return either([const(text) for text in json.loads(spec.text)])

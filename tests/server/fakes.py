@@ -174,6 +174,7 @@ class FakeEngine:
         self.reasons: list[str] = []
         self.asked: list[tuple[Any, dict, Any]] = []
         self.refusal: Exception | None = None
+        self.no_grammars = False
         self.fail_at: int | None = None
         self.failure = (FinishReason.ERROR, "matrix is on fire")
         self.state, self.cause = "ready", ""
@@ -201,6 +202,8 @@ class FakeEngine:
             raise Overloaded("the server is shutting down", 5.0)
         if self.state == "dead":
             raise EngineDead(self.cause)
+        if self.no_grammars and options.grammar is not None:
+            raise InvalidRequest(options.grammar.field, "cannot be compiled")
         assert request_id not in self.running
         prompt, params = prepared.asked
         if prepared.params.max_tokens is not None:

@@ -274,5 +274,36 @@ def test_what_clients_send_by_default_is_taken(post):
     assert reply.status_code == 200, reply.text
 
 
+def test_a_grammar_that_cannot_be_used_refuses_only_what_asked_for_it(post, engine):
+    engine.text, engine.no_grammars = TWO, True
+    loose = {"messages": HI, "tools": [NOW]}
+    choice = post(CHAT, loose).json()["choices"][0]
+    assert choice["message"]["tool_calls"] and engine.asked[0][2].grammar is None
+    for more in ({"tool_choice": "required"}, {"tools": TOOLS}, {"response_format": {"type": "json_object"}}):
+        reply = post(CHAT, {**loose, **more})
+        assert reply.status_code == 400 and reply.json()["error"]["param"] == "tools", reply.text
+
+
+def test_a_strict_schema_must_be_one_that_grammars_can_say(post):
+    function = {"name": "f", "parameters": {"type": "object", "not": {}}}
+    ask = {"messages": HI, "tools": [{"type": "function", "function": function}]}
+    assert post(CHAT, ask).status_code == 200
+    function["strict"] = True
+    error = post(CHAT, ask).json()["error"]
+    assert error["param"] == "tools[0].function.parameters" and "'not'" in error["message"]
+
+
+def test_tools_and_a_format_make_either_calls_or_the_format(post, engine):
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}},
+    }
+    either = json.loads(grammar_of(post, engine, response_format=form).text)["format"]
+    assert either["type"] == "or" and either["elements"][1]["type"] == "json_schema"
+    required = grammar_of(post, engine, response_format=form, tool_choice="required")
+    assert required == grammar_of(post, engine, tool_choice="required")
+    assert grammar_of(post, engine, response_format=form, tool_choice="none").kind == "json_schema"
+
+
 def test_the_constraint_type_is_the_cores(post, engine):
     assert isinstance(grammar_of(post, engine), GrammarSpec)
