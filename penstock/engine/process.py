@@ -76,11 +76,12 @@ def _settle_memory() -> None:
 
 
 def _preload(build: str) -> None:
-    """Import what building will need, in a thread of the lowest priority: others are being served."""
+    """Import what building will need, in a thread of lower priority: others are being served. Not the lowest:
+    on a crowded machine it would never be done."""
 
     def load() -> None:
         with contextlib.suppress(Exception):  # no such call elsewhere than on Linux; imports fail later again
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
         with contextlib.suppress(Exception):
             preload_builder(build)
 

@@ -1,0 +1,172 @@
+"""What `benchmarks/soak.py` holds a run to: clients' books against the engine's, memory, limits, latency."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from soak_client import Seen
+
+from penstock.workload.metrics.records import percentile
+
+HEALTH_SECONDS = 0.1
+SERVED_AGAIN_SECONDS = 10.0
+GROWTH = 0.05
+LONG_RUN = 300.0
+"""Seconds from which memory is judged; before, it is still being warmed up."""
+
+
+class Books:
+    """What the engines wrote: who was taken in and how each ended, per engine process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.taken: dict[str, dict[str, Any]] = {}
+        self.ends: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.lives: list[list[dict[str, Any]]] = []
+        for path in sorted(folder.glob("engine-*.jsonl")):
+            entries = [
+                json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"
+            ]
+            self.lives.append(entries)
+            for entry in entries:
+                if "took" in entry:
+                    self.taken[entry["took"]] = entry
+                else:
+                    self.ends[entry["ended"]].append(entry)
+
+
+def judge(
+    seen: Sequence[Seen],
+    folder: Path,
+    marks: dict[str, Any],
+    memory: Sequence[tuple[float, str, int, int]],
+    faults: Sequence[dict[str, Any]],
+    health: Sequence[tuple[float, float, int]],
+    load: dict[str, Any],
+    status: int,
+) -> dict[str, Any]:
+    """Return the figures, the series and the failures of a run."""
+    books = Books(folder)
+    p99 = percentile(sorted(seconds for _, seconds, _ in health), 99)
+    growth = dict(_growth(memory, marks))
+    failures = [
+        *_clients(seen),
+        *_against(seen, books),
+        *_limits(seen, books, marks),
+        *([f"blocks or sequences are left: {load}"] if _left(load) else []),
+        *([f"p99 of /health is {1e3 * p99:.0f} ms"] if p99 > HEALTH_SECONDS else []),
+        *([f"the server ended with status {status}"] if status else []),
+        *_faults(faults),
+    ]
+    if marks["ended"] - marks["began"] >= LONG_RUN:
+        failures += [f"{who} grew by {part:.1%}" for who, part in growth.items() if part > GROWTH]
+    kinds = Counter(f"{one.status}" if one.manner == "whole" else one.manner for one in seen)
+    summary = {
+        "requests": len(seen),
+        "by_outcome": dict(kinds),
+        "taken_in_by_the_engine": len(books.taken),
+        "ends_by_reason": dict(Counter(end["reason"] for ends in books.ends.values() for end in ends)),
+        "engine_processes": len(books.lives),
+        "health_p50_ms": 1e3 * percentile(sorted(seconds for _, seconds, _ in health), 50),
+        "health_p99_ms": 1e3 * p99,
+        "health_max_ms": 1e3 * max(seconds for _, seconds, _ in health),
+        "memory_growth": growth,
+        "served_after_s": [fault["served_after"] for fault in faults if "served_after" in fault],
+        "after_the_load": load,
+    }
+    series = {"memory": list(memory), "faults": list(faults), "health": [(at, s) for at, s, _ in health]}
+    return {"summary": summary, "failures": failures, **series}
+
+
+def _clients(seen: Sequence[Seen]) -> Iterator[str]:
+    """One end for everybody who waited."""
+    for one in seen:
+        if not one.ended:
+            yield f"{one.id} was still open at the end"
+        elif verdict := one.verdict():
+            yield f"{one.id} ({one.tenant}, {one.manner}): {verdict}"
+
+
+def _against(seen: Sequence[Seen], books: Books) -> Iterator[str]:
+    """The end that a client saw is the one that the engine wrote."""
+    by_id = {f"cmpl-{one.id} 0": one for one in seen}
+    for request_id, ends in books.ends.items():
+        if len(ends) != 1:
+            yield f"the engine ended {request_id} {len(ends)} times"
+    last = {entry.get("took") for entry in books.lives[-1]} if books.lives else set()
+    for request_id in books.taken:
+        one = by_id.get(request_id)
+        if one is None:
+            yield f"the engine took in {request_id}, which nobody sent"
+            continue
+        ends = books.ends.get(request_id)
+        if not ends:
+            # Its process died with it; but the process that was there last did not die.
+            if request_id in last:
+                yield f"{request_id} was taken in and never ended"
+            elif one.finishes:
+                yield f"{request_id} was finished for its client by an engine that died with it"
+        elif one.finishes and one.finishes[0] != ends[0]["reason"]:
+            yield f"{request_id}: its client saw {one.finishes[0]}, the engine wrote {ends[0]['reason']}"
+        elif one.errors and ends[0]["reason"] == "length" and "engine" not in one.error_text:
+            # Only the death of the engine, between writing and sending, may come in between.
+            yield f"{request_id}: finished by the engine, but its client saw {one.error_text}"
+    for request_id, one in by_id.items():
+        if one.finishes and request_id not in books.taken:
+            yield f"{request_id} was answered and never taken in"
+
+
+def _limits(seen: Sequence[Seen], books: Books, marks: dict[str, Any]) -> Iterator[str]:
+    """Nobody had more admitted in a minute, or at work at once, than allowed."""
+    times = sorted(
+        entry["at"]
+        for entry in books.taken.values()
+        if entry["tenant"] == "gamma" and entry["at"] >= marks["began"]
+    )
+    for index, at in enumerate(times):
+        within = sum(1 for other in times[index:] if other < at + 59.5)
+        if within > marks["per_minute"]:
+            yield f"gamma had {within} requests admitted within a minute; {marks['per_minute']} are allowed"
+            break
+    for entries in books.lives:
+        live: set[str] = set()
+        for entry in entries:
+            if entry.get("tenant") == "beta":
+                live.add(entry["took"])
+            live.discard(entry.get("ended", ""))
+            if len(live) > marks["concurrent"]:
+                yield f"beta had {len(live)} requests at work at once; {marks['concurrent']} are allowed"
+                break
+    if marks["ended"] - marks["began"] >= 60:
+        refused = Counter(one.tenant for one in seen if one.status == 429)
+        if not refused["beta"] or not refused["gamma"]:
+            yield f"no tenant reached its limit, so nothing was tested: {dict(refused)}"
+
+
+def _left(load: dict[str, Any]) -> bool:
+    return bool(load.get("running", 1) or load.get("waiting", 1) or load.get("kv_cache_usage", 1.0) > 1e-9)
+
+
+def _faults(faults: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for fault in faults:
+        if fault.get("served_after", 0.0) > SERVED_AGAIN_SECONDS:
+            yield f"after {fault['what']} the next answer took {fault['served_after']:.1f} s"
+
+
+def _growth(
+    memory: Sequence[tuple[float, str, int, int]], marks: dict[str, Any]
+) -> Iterator[tuple[str, float]]:
+    """Yield how much each process grew, from the second to the last quarter of its life."""
+    by_process: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for _, name, pid, rss in memory:
+        by_process[name, pid].append(rss)
+    for (name, pid), values in by_process.items():
+        if len(values) < 12:
+            continue
+        quarter = len(values) // 4
+        early, late = median(values[quarter : 2 * quarter]), median(values[-quarter:])
+        yield f"{name} {pid}", late / early - 1
