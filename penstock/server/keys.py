@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ from penstock.server.principal import NO_LIMITS, Limits, Principal
 Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
 Weight = Annotated[float, Meta(gt=0, le=1e6)]
 Priority = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
+Entry = TypeVar("Entry")
 _LIMITS = tuple(Limits.__struct_fields__)
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -44,13 +45,6 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin: bool = False
     expires: datetime.datetime | None = None
     limits: Limits = NO_LIMITS
-
-
-class KeysFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
-
-    keys: list[KeyEntry] = []
-    tenants: dict[Name, TenantEntry] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -92,15 +86,24 @@ def parse_keys(text: str, origin: str = "the keys file") -> dict[bytes, Held]:
         ConfigError: names the line or the field; never quotes a key.
     """
     try:
-        found = msgspec.convert(_gathered(tomllib.loads(text), origin), KeysFile)
+        parsed = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("server.keys", f"{origin} is not valid TOML: {error}") from None
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        raise ConfigError("server.keys", f"{origin}: {where.rstrip('`') or 'top'}: {what}") from None
+    for section in parsed:
+        if section not in ("keys", "tenants"):
+            raise ConfigError(
+                "server.keys", f"{origin}: expected [[keys]] and [tenants.NAME], got {section!r}"
+            )
+    keys, tables = parsed.get("keys", []), parsed.get("tenants", {})
+    if not isinstance(keys, list) or not isinstance(tables, dict):
+        raise ConfigError("server.keys", f"{origin}: expected [[keys]] and [tenants.NAME]")
+    tenants = {
+        name: _entry(table, TenantEntry, f"{origin}: [tenants.{name}]") for name, table in tables.items()
+    }
+    entries = [_entry(table, KeyEntry, f"{origin}: keys[{index}]") for index, table in enumerate(keys)]
     ring: dict[bytes, Held] = {}
     names: set[str] = set()
-    for index, entry in enumerate(found.keys):
+    for index, entry in enumerate(entries):
         field = f"{origin}: keys[{index}] ({entry.name!r})"
         if entry.name in names:
             raise ConfigError("server.keys", f"{field}: another key has this name")
@@ -109,31 +112,21 @@ def parse_keys(text: str, origin: str = "the keys file") -> dict[bytes, Held]:
             other = ring[mark].principal.name
             raise ConfigError("server.keys", f"{field}: it is the same key as that of {other!r}")
         names.add(entry.name)
-        ring[mark] = Held(_principal(entry, found.tenants, field), _expiry(entry))
+        ring[mark] = Held(_principal(entry, tenants, field), _expiry(entry))
     return ring
 
 
-def _gathered(parsed: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Move the limits of each table, which people write beside the other fields, into one of their own."""
-
-    def gather(table: Any) -> Any:
-        if not isinstance(table, dict) or "limits" in table:
-            return table
+def _entry(table: Any, kind: type[Entry], field: str) -> Entry:
+    """Return a checked table; its limits, which people write beside the other fields, in one of their own."""
+    if isinstance(table, dict) and "limits" not in table:
         rest = {name: _moment(value) for name, value in table.items() if name not in _LIMITS}
-        return rest | {"limits": {name: table[name] for name in _LIMITS if name in table}}
-
-    for section in parsed:
-        if section not in ("keys", "tenants"):
-            raise ConfigError(
-                "server.keys", f"{origin}: expected [[keys]] and [tenants.NAME], got {section!r}"
-            )
-    keys, tenants = parsed.get("keys", []), parsed.get("tenants", {})
-    return {
-        "keys": [gather(table) for table in keys] if isinstance(keys, list) else keys,
-        "tenants": {n: gather(table) for n, table in tenants.items()}
-        if isinstance(tenants, dict)
-        else tenants,
-    }
+        table = rest | {"limits": {name: table[name] for name in _LIMITS if name in table}}
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        where = where.rstrip("`").replace(".limits", "").removeprefix(".")
+        raise ConfigError("server.keys", f"{field}{where and ' ' + where}: {what}") from None
 
 
 def _mark(entry: KeyEntry, field: str) -> bytes:

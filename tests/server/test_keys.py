@@ -52,10 +52,10 @@ def test_a_file_gives_principals():
     [
         ("[[keys]]\nname = x\n", "line 2"),
         ('[[keys]]\nkey = "x"', "keys[0]: Object missing required field `name`"),
-        ('[[keys]]\nname = "a"\nkey = "secret"\nweight = 0', "keys[0].weight"),
+        ('[[keys]]\nname = "a"\nkey = "secret"\nweight = 0', "keys[0] weight: Expected `float` > 0"),
         (
             '[[keys]]\nname = "a"\nkey = "secret"\nrequests_per_minute = 0',
-            "keys[0].limits.requests_per_minute",
+            "keys[0] requests_per_minute: Expected `int` >= 1",
         ),
         ('[[keys]]\nname = "a"\nkey = "secret"\nlimit = 3', "unknown field `limit`"),
         ('[[keys]]\nname = "a"', "either 'key' or 'sha256'"),
@@ -70,9 +70,10 @@ def test_a_file_gives_principals():
             "same key as that of 'a'",
         ),
         ('[key]\nname = "a"', "got 'key'"),
-        ("keys = 3", "keys: Expected `array`"),
-        ("tenants = 3", "tenants: Expected `object`"),
-        ("[tenants]\na = 3", "tenants"),
+        ("keys = 3", "expected [[keys]]"),
+        ("tenants = 3", "expected [[keys]]"),
+        ("[tenants]\na = 3", "[tenants.a]: Expected `object`"),
+        ("[tenants.acme]\nmax_tokens = 0", "[tenants.acme] max_tokens: Expected `int` >= 1"),
     ],
 )
 def test_a_bad_file_is_refused_with_line_or_field_and_without_the_key(text, says):
@@ -110,7 +111,7 @@ def test_a_changed_file_is_taken_over_and_a_broken_one_is_not(tmp_path, caplog):
     write(path, "[[keys]]\nname = 3")
     with caplog.at_level(logging.ERROR):
         assert store.reload() is False
-    assert "the old keys still hold" in caplog.text and "keys[0].name" in caplog.text
+    assert "the old keys still hold" in caplog.text and "keys[0] name" in caplog.text
     assert store.find("sk-new") is not None
     path.unlink()
     assert store.reload() is False and store.find("sk-new") is not None
