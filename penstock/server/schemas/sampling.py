@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, field_validator
 
 from penstock.server.schemas.base import MAX_INT, Body, Label, TokenId, TokenIds
 from penstock.server.schemas.scheduling import SchedulingFields
-from penstock.server.schemas.structured import ResponseFormat as ResponseFormat
 from penstock.server.schemas.structured import StructuredFields
 
 
