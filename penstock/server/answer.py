@@ -98,12 +98,9 @@ async def respond(
     Raises:
         PenstockError, APIError: it was refused or failed before anything was sent.
     """
+    request.scope["state"][ON_UNREAD] = partial(feed.stop, UNREAD, _UNREAD_ERROR)
+    await admit(service, request, feed, streaming=not callable(how))
     try:
-        feed.streaming = not callable(how)
-        request.scope["state"][ON_UNREAD] = partial(feed.stop, UNREAD, _UNREAD_ERROR)
-        await feed.admit(principal_of(request))
-        add_headers(request, feed.rate_headers())
-        log_request(service.config.server, request, feed)
         if not callable(how):
             return await _stream(request, feed, how)
         async with feed:
@@ -115,10 +112,36 @@ async def respond(
         return Response(status_code=499)
     except BaseException as exc:
         await feed.close()
-        if isinstance(exc, Exception):
-            error = from_exception(exc)
-            service.metrics.reject(error.status, error.code or "other", feed.options.tenant)
+        _count_failure(service, feed, exc)
         raise
+
+
+async def admit(service: Service, request: Request, feed: Feed, *, streaming: bool) -> None:
+    """Admit a request: what holds for all, whether somebody waits for the answer or not.
+
+    Args:
+        service: whose engine is asked.
+        request: its principal's limits hold.
+        feed: of the request.
+        streaming: the news are wanted as they come.
+
+    Raises:
+        PenstockError, APIError: it was refused.
+    """
+    feed.streaming = streaming
+    try:
+        await feed.admit(principal_of(request))
+    except BaseException as exc:
+        _count_failure(service, feed, exc)
+        raise
+    add_headers(request, feed.rate_headers())
+    log_request(service.config.server, request, feed)
+
+
+def _count_failure(service: Service, feed: Feed, exc: BaseException) -> None:
+    if isinstance(exc, Exception):
+        error = from_exception(exc)
+        service.metrics.reject(error.status, error.code or "other", feed.options.tenant)
 
 
 async def _stream(request: Request, feed: Feed, form: StreamForm) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from penstock.server.errors import from_exception, is_expected
@@ -20,9 +20,10 @@ class BackgroundRun:
     Args:
         feed: admitted; closed by the run.
         writer: of the response; its events are kept where it is streamed.
+        answered: called when it has come to its end regularly.
     """
 
-    def __init__(self, feed: Feed, writer: ResponsesWriter) -> None:
+    def __init__(self, feed: Feed, writer: ResponsesWriter, answered: Callable[[], None]) -> None:
         self.frames: list[bytes] = []
         """Event ``i`` of the stream is at ``i``."""
         self._news = asyncio.Event()
@@ -30,7 +31,7 @@ class BackgroundRun:
         writer.queue()
         self.frames += writer.take()
         # Feed and writer belong to the task alone: what a finished run keeps is its events.
-        self._task = asyncio.create_task(self._run(feed, writer))
+        self._task = asyncio.create_task(self._run(feed, writer, answered))
 
     def size(self) -> int:
         """Return the bytes of the events that are kept."""
@@ -38,6 +39,7 @@ class BackgroundRun:
 
     async def cancel(self) -> None:
         """Stop generating and wait until the response says so; does nothing after its end."""
+        await asyncio.sleep(0)  # a task that never began could not clean up
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -53,7 +55,7 @@ class BackgroundRun:
             else:
                 await self._news.wait()
 
-    async def _run(self, feed: Feed, writer: ResponsesWriter) -> None:
+    async def _run(self, feed: Feed, writer: ResponsesWriter, answered: Callable[[], None]) -> None:
         try:
             async with feed, aclosing(feed.batches()) as batches:
                 async for batch in batches:
@@ -61,6 +63,7 @@ class BackgroundRun:
                         writer.push(output)
                     self._publish(writer)
                 writer.finish(feed.usage())
+                answered()
         except asyncio.CancelledError:
             writer.cancel()
         except Exception as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -12,11 +13,10 @@ from starlette.responses import Response as HTTPResponse
 from penstock.core.errors import InvalidRequest
 from penstock.frontend.answers.reader_set import ReaderSet
 from penstock.frontend.answers.segments import Segment
-from penstock.server.answer import respond
+from penstock.server.answer import admit, note, respond
 from penstock.server.asks import chat_ask
 from penstock.server.connection import EventStream
 from penstock.server.counting import prompt_tokens
-from penstock.server.envelope import add_headers
 from penstock.server.errors import APIError
 from penstock.server.feed import Feed
 from penstock.server.naming import named_as
@@ -59,7 +59,7 @@ async def create(
             first, ReaderSet(ask.reading, to.engine.tokenizer), bool(body.stream), keeper.save
         )
         if body.background:
-            return await _in_background(request, feed, writer, keeper, stream=bool(body.stream))
+            return await _in_background(to, request, feed, writer, keeper, stream=bool(body.stream))
         if body.stream:
             return await respond(to, request, feed, writer)
 
@@ -96,11 +96,10 @@ def _fit(to: Service, request: Request, body: ResponsesRequest, messages: list[M
 
 
 async def _in_background(
-    request: Request, feed: Feed, writer: ResponsesWriter, keeper: Keeper, *, stream: bool
+    to: Service, request: Request, feed: Feed, writer: ResponsesWriter, keeper: Keeper, *, stream: bool
 ) -> HTTPResponse:
-    await feed.admit(principal_of(request))
-    add_headers(request, feed.rate_headers())
-    keeper.run = BackgroundRun(feed, writer)
+    await admit(to, request, feed, streaming=stream)
+    keeper.run = BackgroundRun(feed, writer, partial(note, request, feed))
     keeper.save(writer.response, [])
     if not stream:
         return HTTPResponse(replies.encode(writer.response), media_type="application/json")

@@ -73,6 +73,11 @@ def new_response(body: ResponsesRequest, response_id: str, model: str, store: bo
     )
 
 
+def item_id(segment: Segment, key: str) -> str:
+    """Return the id of a segment's item."""
+    return f"{_PREFIX[segment.kind]}_{key}_{segment.index}"
+
+
 def item_of(segment: Segment, key: str, opening: bool = False) -> OutputItem:
     """Return a segment as an output item.
 
@@ -81,7 +86,7 @@ def item_of(segment: Segment, key: str, opening: bool = False) -> OutputItem:
         key: of the response; ids of items are made from it.
         opening: leave its content out: the item has only just begun.
     """
-    name = f"{_PREFIX[segment.kind]}_{key}_{segment.index}"
+    name = item_id(segment, key)
     done: ItemStatus = "completed" if segment.complete else "incomplete"
     status: ItemStatus = "in_progress" if opening else done
     if segment.kind == "call":

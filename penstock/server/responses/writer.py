@@ -13,7 +13,7 @@ from penstock.frontend.answers.segments import Change, Closed, Opened, Reads, Se
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, TokenLogprob, Usage
 from penstock.server.errors import APIError
 from penstock.server.feed import Batch
-from penstock.server.responses.objects import item_of, part_of, usage_of
+from penstock.server.responses.objects import item_id, item_of, part_of, usage_of
 from penstock.server.schemas import replies
 from penstock.server.schemas import response_events as events
 from penstock.server.schemas.response_reply import IncompleteDetails, Response, ResponseFault
@@ -170,7 +170,7 @@ class ResponsesWriter:
         self._emit(events.ItemDone, output_index=segment.index, item=item_of(segment, self._key))
 
     def _at(self, segment: Segment) -> dict[str, Any]:
-        return {"item_id": item_of(segment, self._key, opening=True).id, "output_index": segment.index}
+        return {"item_id": item_id(segment, self._key), "output_index": segment.index}
 
     def _about(self, kind: type[events.Event]) -> None:
         self._emit(kind, response=self.response)

@@ -16,6 +16,7 @@ from penstock.server.asks import chat_ask
 from penstock.server.body import reads
 from penstock.server.counting import prompt_tokens
 from penstock.server.described import ADMITTED, answers
+from penstock.server.envelope import add_headers
 from penstock.server.feed import Feed
 from penstock.server.messages.translate import NAMES, chat_of
 from penstock.server.messages.writer import MessagesWriter
@@ -37,6 +38,7 @@ async def create_message(
     """Generate the assistant's next message, whole or as events."""
     to = service.of(request)
     to.check_model(body.model)
+    add_headers(request, {"request-id": request.state.request_id})  # where the client looks for it
     with named_as(NAMES):
         ask = chat_ask(chat_of(body, _thinks(to)), request)
         feed = Feed(to, f"msg_{uuid.uuid4().hex}", [ask])

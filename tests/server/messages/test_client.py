@@ -35,6 +35,7 @@ def ask(**more):
 def test_create_and_count(client):
     message = client.messages.create(**ask(system="be", stop_sequences=["##"], metadata={"user_id": "ann"}))
     assert message.content[0].text == "Hello world" and message.stop_reason == "end_turn"
+    assert message._request_id
     counted = client.messages.count_tokens(model="fake", messages=[HI], system="be")
     assert counted.input_tokens == message.usage.input_tokens + message.usage.cache_read_input_tokens
 
