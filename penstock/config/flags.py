@@ -89,6 +89,15 @@ ALIASES = (
 )
 
 
+HEADINGS = {
+    "server.inproc": "processes and times",
+    "server.max_connections": "bounds",
+    "server.tool_call_parser": "answers",
+    "server.allowed_origins": "browsers, logs and records",
+}
+"""Settings that begin a group of their own in the help of their section."""
+
+
 class _Store(argparse.Action):
     """Store the alias's value under the dotted name of its target."""
 
@@ -123,15 +132,19 @@ def add_flags(parser: argparse.ArgumentParser, *, only: Iterable[str] = tuple(se
     """
     wanted = tuple(only)
     parser.add_argument("--config", metavar="FILE", default=None, help="TOML or JSON file; flags override it")
+    groups: dict[str, Any] = {}
     for section in wanted:
         about = (sections()[section].__doc__ or "").strip()
         group = parser.add_argument_group(f"{section} settings", f"{about} Also as --{section}.FLAG.")
         for field in all_fields():
             if field.section == section:
+                if field.dotted in HEADINGS:
+                    group = parser.add_argument_group(f"{section} settings: {HEADINGS[field.dotted]}")
+                groups[field.dotted] = group
                 _add_field(group, field)
-        for alias in ALIASES:
-            if alias.target.startswith(section + "."):
-                _add_alias(group, alias)
+    for alias in ALIASES:
+        if alias.target in groups:
+            _add_alias(groups[alias.target], alias)
 
 
 def config_from_args(args: argparse.Namespace) -> Config:

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from penstock.config.fields import all_fields
-from penstock.config.flags import ALIASES, add_flags, config_from_args
+from penstock.config.flags import ALIASES, HEADINGS, add_flags, config_from_args
 from penstock.config.settings import Config
 from penstock.core.errors import ConfigError
 
@@ -94,6 +94,6 @@ def test_help_shows_range_unit_and_default():
     assert "The paged KV cache." in text
 
 
-def test_alias_targets_exist():
+def test_alias_targets_and_headings_exist():
     names = {field.dotted for field in all_fields()}
-    assert all(alias.target in names for alias in ALIASES)
+    assert all(alias.target in names for alias in ALIASES) and set(HEADINGS) <= names
