@@ -82,7 +82,7 @@ def resolve(config: Config, facts: Facts) -> tuple[Config, list[Decision]]:
     if not on_cuda:
         threads, why = thread_count(facts, weight_bytes(facts.spec, DTYPES[model.dtype]))
         decisions.append(Decision("threads", str(threads), why))
-    return Config(model=model, cache=cache, schedule=schedule, server=config.server), decisions
+    return msgspec.structs.replace(config, model=model, cache=cache, schedule=schedule), decisions
 
 
 SMALL_MODEL = 16 * 1024 * 1024

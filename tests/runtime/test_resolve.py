@@ -7,7 +7,14 @@ import msgspec
 import pytest
 import torch
 
-from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
+from penstock.config.settings import (
+    CacheConfig,
+    Config,
+    ModelConfig,
+    ObserveConfig,
+    ScheduleConfig,
+    StructuredConfig,
+)
 from penstock.core.errors import ConfigError
 from penstock.models.spec import ModelSpec, NormSpec
 from penstock.runtime import resolve as module
@@ -41,6 +48,20 @@ def test_autos_on_cpu():
     assert all(d.why for d in decisions)
 
 
+def test_kernels_are_taken_where_they_can_be():
+    def found(facts, **model):
+        config, decisions = resolve(Config(model=ModelConfig(**model)), facts)
+        return config.model.kernels, {d.name: d.why for d in decisions}.get("model.kernels", "")
+
+    fast = replace(CPU, isa="avx512")
+    assert found(fast) == ("native", "compiled, for avx512")
+    assert found(fast, dtype="float16")[0] == "torch"
+    assert found(fast, kernels="torch") == ("torch", "")
+    assert found(CUDA)[0] == "torch"
+    kernels, why = found(replace(CPU, no_kernels="the CPU kernels were not built"))
+    assert kernels == "torch" and "slower" in why and "not built" in why
+
+
 def test_autos_on_cuda():
     config, decisions = resolve(Config(), CUDA)
     assert (config.model.device, config.cache.block_size) == ("cuda", 16)
@@ -53,7 +74,7 @@ def test_what_was_given_stays_and_needs_no_decision():
     given = Config(
         model=ModelConfig(
             model="org/name", served_model_name="x", device="cpu", dtype="float16", max_model_len=100,
-            cuda_graphs=False,
+            cuda_graphs=False, kernels="torch",
         ),
         cache=CacheConfig(block_size=8, kv_cache_memory_bytes=5),
         schedule=ScheduleConfig(max_num_batched_tokens=64, pipeline_depth=1),
@@ -112,3 +133,17 @@ def test_every_field_survives():
     config, _ = resolve(given, CPU)
     assert config.schedule.order == "fcfs"
     assert msgspec.structs.replace(config.server) == given.server
+
+
+def test_sections_that_need_no_resolving_are_passed_on():
+    given = msgspec.structs.replace(
+        Config(),
+        observe=ObserveConfig(trace_steps="x.json"),
+        structured=StructuredConfig(grammar_backend="off"),
+    )
+    config, _ = resolve(given, CPU)
+    assert (config.server, config.observe, config.structured) == (
+        given.server,
+        given.observe,
+        given.structured,
+    )
