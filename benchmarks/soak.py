@@ -62,6 +62,8 @@ class Server:
         flags = ["--port", "0", "--log-level", "warning", "--keys", str(folder / "keys.toml")]
         flags += ["--admin-api-key", ADMIN, "--max-num-seqs", "32", "--admit", "queue-bound(64)"]
         flags += ["--watchdog-timeout", "4", "--client-write-timeout", "5"]
+        # Small enough to be filled by cached prefixes soon: memory that was never touched is not resident yet.
+        flags += ["--kv-cache-memory-bytes", str(48 * 2**20)]
         path = os.pathsep.join([str(HERE), *sys.path])
         self.log = (folder / "server.log").open("wb")
         self._process = subprocess.Popen(

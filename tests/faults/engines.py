@@ -11,7 +11,7 @@ from penstock.engine.build import assemble
 from penstock.executors.faults import OnCommand
 from penstock.testing.fake_executor import FakeExecutor
 
-SPEC = ExecutorSpec(slots=64, blocks=512, page_size=16, max_model_len=1024, vocab_size=380)
+SPEC = ExecutorSpec(slots=64, blocks=512, page_size=16, max_model_len=1024, vocab_size=258)
 KILLER = 66
 """Token that ends the engine's process when a prompt with it is computed."""
 
