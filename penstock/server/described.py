@@ -11,9 +11,9 @@ from penstock.server.schemas.facts import ErrorReply
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-ADMITTED = (404, 429, 500, 503, 504)
+ADMITTED = (404, 429, 499, 500, 503, 504)
 """What may be answered, besides what a body may be refused with, where an engine is asked to generate:
-no such model, a limit reached, a failure, overload or shutdown, a deadline that passed."""
+no such model, a limit reached, an abort, a failure, overload or shutdown, a deadline that passed."""
 
 _MARK = "__penstock_answers__"
 

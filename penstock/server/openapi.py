@@ -14,11 +14,13 @@ from pydantic import TypeAdapter
 
 from penstock.server.body import READS_JSON
 from penstock.server.described import Answers, answers_of
+from penstock.server.envelope import OPEN_PATHS
 from penstock.server.service import package_version
 
 _REF = "#/components/schemas/{name}"
-_BODY_ERRORS = (400, 413)
-_ANY_ERRORS = (401, 403, 500)
+_BODY_ERRORS = (400, 408, 413)
+_KEY_ERRORS = (401, 403)
+_UNNAMED = {499: "Client Closed Request"}
 _WAITS = (429, 503)
 _JSON = "application/json"
 
@@ -55,12 +57,16 @@ def _build(app: FastAPI, routers: Sequence[APIRouter]) -> Json:
             operation = schema["paths"][route.path_format][method.lower()]
             if body is not None:
                 operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": body}}}
-            checked = (
+            keyed = route.path not in OPEN_PATHS
+            errors = {
+                500,
+                *one.errors,
                 *(_BODY_ERRORS if body is not None else ()),
                 *((400,) if "parameters" in operation else ()),
-            )
-            operation["responses"] = _responses(one, known, {*_ANY_ERRORS, *checked, *one.errors})
-            operation["security"] = [{}, {"bearer": []}]
+                *(_KEY_ERRORS if keyed else ()),
+            }
+            operation["responses"] = _responses(one, known, errors)
+            operation["security"] = [{}, {"bearer": []}] if keyed else [{}]
     schema["components"] = {
         "schemas": {**components, **definitions},
         "securitySchemes": {
@@ -140,7 +146,7 @@ def _responses(one: Answers, known: dict[Any, Json], errors: set[int]) -> Json:
 
 def _answer(status: int, schema: Json) -> Json:
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": _UNNAMED.get(status) or HTTPStatus(status).phrase,
         "headers": _headers(status),
         "content": {_JSON: {"schema": schema}},
     }

@@ -53,6 +53,18 @@ def test_every_route_says_what_it_answers(route):
     assert "422" not in operation["responses"]  # the framework's shape of errors is not ours
 
 
+def test_statuses_follow_from_what_a_route_takes():
+    def said(path, method="post"):
+        operation = DESCRIPTION["paths"][path][method]
+        return set(map(int, operation["responses"])), operation["security"]
+
+    generating, keyed = said("/v1/chat/completions")
+    assert generating == {200, 400, 401, 403, 404, 408, 413, 429, 499, 500, 503, 504} and len(keyed) == 2
+    probing, keyed = said("/health", "get")
+    assert probing == {200, 500, 503} and keyed == [{}]
+    assert 400 in said("/v1/responses/{response_id}", "get")[0]  # it takes parameters
+
+
 def test_every_reference_leads_somewhere():
     refs = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(DESCRIPTION)))
     assert refs <= set(DESCRIPTION["components"]["schemas"])
