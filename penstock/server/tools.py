@@ -38,6 +38,9 @@ from penstock.runtime.grammar.schema import check_schema
 from penstock.server.schemas.chat import ChatRequest
 from penstock.server.service import Service
 
+_ONE_CALL = "only supports single tool-calls"
+"""Llama's templates refuse a conversation in which one turn makes several calls."""
+
 
 class Plan(msgspec.Struct, frozen=True):
     """What tools and reasoning make of a request."""
@@ -89,6 +92,8 @@ def plan_of(service: Service, body: ChatRequest, prompt: Chat, given: GrammarSpe
     settings, tokenizer = service.config.server, service.engine.tokenizer
     parsers = parsers_of(settings, tokenizer.template_text)
     choice = choice_of(body, settings)
+    if _ONE_CALL in tokenizer.template_text:
+        choice = msgspec.structs.replace(choice, parallel=False)
     marks, thinking = parsers.marks, Thinking.UNSAID
     if marks is not None:
         text = tokenizer.render_chat(prompt)

@@ -55,6 +55,11 @@ def test_a_template_that_pastes_arguments_gets_text():
     assert 'f(args: {"a": 1})' in rendered(template)
 
 
+def test_results_are_told_with_the_name_of_their_tool():
+    text = rendered("{{ tools }}{% for m in messages %}{{ m.role }}:{{ m.name }} {% endfor %}")
+    assert text.endswith("user: assistant: tool:f tool: ")
+
+
 def test_a_template_without_tools_is_told_in_text():
     text = rendered(PLAIN)
     assert text.startswith("<system># Tools") and json.dumps(TOOLS[0]) in text

@@ -131,6 +131,8 @@ def test_choice_becomes_a_constraint_in_the_form_of_the_parser(post, engine):
     assert '"star"' not in one.text and "get_weather" in one.text and "now" in one.text
     named = grammar_of(post, engine, tool_choice={"type": "function", "function": {"name": "now"}})
     assert "get_weather" not in named.text and "now" in named.text and '"star"' not in named.text
+    engine.tokenizer.template_text += "This model only supports single tool-calls at once!"
+    assert grammar_of(post, engine, tool_choice="required") == one
     allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "now"}}]}
     choice = {"type": "allowed_tools", "allowed_tools": allowed}
     assert "get_weather" not in grammar_of(post, engine, tool_choice=choice).text

@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.frontend.prompts import Chat
-from penstock.frontend.text.tool_turns import as_text, knows, with_objects, with_text
+from penstock.frontend.text.tool_turns import as_text, knows, with_names, with_objects, with_text
 
 
 def read_template(path: str) -> str:
@@ -118,7 +118,7 @@ def _apply(tokenizer: Any, chat: Chat, template: str | None, messages: list[Any]
 
 def _spellings(chat: Chat, source: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the messages in the ways that templates take them; the next one where the last was refused."""
-    messages = [with_objects(message) for message in normalise(chat.messages)]
+    messages = with_names([with_objects(message) for message in normalise(chat.messages)])
     if not knows(source, "developer"):
         for message in messages:
             message["role"] = "system" if message["role"] == "developer" else message["role"]

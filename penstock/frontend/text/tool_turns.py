@@ -44,6 +44,19 @@ def with_text(message: Mapping[str, Any]) -> Message:
     return _mapped(message, lambda given: given if isinstance(given, str) else _dumps(given))
 
 
+def with_names(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages, results with the name of their tool, which some templates ask for."""
+    names: dict[Any, Any] = {}
+    found = []
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping):
+                names[call.get("id")] = call["function"].get("name")
+        name = names.get(message.get("tool_call_id")) if message["role"] == "tool" else None
+        found.append({"name": name, **message} if name else message)
+    return found
+
+
 def _mapped(message: Mapping[str, Any], convert: Any) -> Message:
     calls = message.get("tool_calls")
     if not isinstance(calls, list | tuple):

@@ -30,8 +30,14 @@ class Tool(Body):
     function: Function
 
     def for_template(self) -> dict[str, Any]:
-        """Return the tool as chat templates expect it."""
-        return self.model_dump(exclude_none=True, exclude={"function": {"strict"}})
+        """Return the tool as chat templates expect it: some fail without a description or parameters."""
+        function = self.function
+        told = {
+            "name": function.name,
+            "description": function.description or "",
+            "parameters": function.parameters or {"type": "object", "properties": {}},
+        }
+        return {"type": "function", "function": told}
 
 
 class FunctionName(Body):
