@@ -6,7 +6,7 @@ PORT   ?= 8000
 MODEL  ?=
 ARGS   ?=
 WORKERS ?= 2
-EXAMPLES ?= 300
+EXAMPLES ?= 100
 BIN    := $(VENV)/bin
 
 # Test processes share few cores: one thread each keeps them from fighting.
