@@ -218,7 +218,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     responses_bytes: Annotated[
         int,
         _unit("Most that stored responses of /v1/responses may take in memory; 0 stores none", "bytes", ge=0),
-    ] = 256 * 1024 * 1024
+    ] = 64 * 1024 * 1024
     responses_ttl: Annotated[
         float, _unit("How long a response of /v1/responses is stored", "seconds", gt=0)
     ] = 3600.0
