@@ -15,6 +15,8 @@ from penstock.workload.metrics.records import percentile
 
 HEALTH_SECONDS = 0.1
 SERVED_AGAIN_SECONDS = 10.0
+TIMING = "timing:"
+"""Begins failures that a crowded machine may be to blame for."""
 GROWTH = 0.05
 LONG_RUN = 300.0
 """Seconds from which memory is judged; before, it is still being warmed up."""
@@ -53,14 +55,19 @@ def judge(
     books = Books(folder)
     p99 = percentile(sorted(seconds for _, seconds, _ in health), 99)
     growth = dict(_growth(memory, marks))
+    again = dict(_served_again(faults, books, marks["watchdog"]))
     failures = [
         *_clients(seen),
         *_against(seen, books),
         *_limits(seen, books, marks),
         *([f"blocks or sequences are left: {load}"] if _left(load) else []),
-        *([f"p99 of /health is {1e3 * p99:.0f} ms"] if p99 > HEALTH_SECONDS else []),
+        *([f"{TIMING} p99 of /health is {1e3 * p99:.0f} ms"] if p99 > HEALTH_SECONDS else []),
         *([f"the server ended with status {status}"] if status else []),
-        *_faults(faults),
+        *(
+            f"{TIMING} after {what} it took {seconds:.1f} s to serve again"
+            for what, seconds in again.items()
+            if seconds > SERVED_AGAIN_SECONDS
+        ),
     ]
     if marks["ended"] - marks["began"] >= LONG_RUN:
         failures += [f"{who} grew by {part:.1%}" for who, part in growth.items() if part > GROWTH]
@@ -75,7 +82,7 @@ def judge(
         "health_p99_ms": 1e3 * p99,
         "health_max_ms": 1e3 * max(seconds for _, seconds, _ in health),
         "memory_growth": growth,
-        "served_after_s": [fault["served_after"] for fault in faults if "served_after" in fault],
+        "seconds_to_serve_again": again,
         "after_the_load": load,
     }
     series = {"memory": list(memory), "faults": list(faults), "health": [(at, s) for at, s, _ in health]}
@@ -151,10 +158,22 @@ def _left(load: dict[str, Any]) -> bool:
     return bool(load.get("running", 1) or load.get("waiting", 1) or load.get("kv_cache_usage", 1.0) > 1e-9)
 
 
-def _faults(faults: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _served_again(
+    faults: Sequence[dict[str, Any]], books: Books, watchdog: float
+) -> Iterator[tuple[str, float]]:
+    """Yield each death, and the seconds until the next engine finished a request."""
     for fault in faults:
-        if fault.get("served_after", 0.0) > SERVED_AGAIN_SECONDS:
-            yield f"after {fault['what']} the next answer took {fault['served_after']:.1f} s"
+        if fault["what"] == "raise":
+            continue
+        dead = fault["at"] + (1.25 * watchdog if fault["what"] == "hang" else 0.0)
+        ends = [
+            entry["at"]
+            for life in books.lives
+            if life and life[0]["at"] > fault["at"]
+            for entry in life
+            if entry.get("reason") == "length"
+        ]
+        yield fault["what"], min(ends, default=float("1e9")) - dead
 
 
 def _growth(

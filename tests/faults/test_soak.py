@@ -1,0 +1,88 @@
+"""Half a minute of the soak: overload, rude clients, every fault; the books must agree. Timings are judged by
+the long run on a quiet machine, not here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import soak
+import soak_checks
+
+pytestmark = pytest.mark.e2e
+
+
+def test_half_a_minute_of_everything(tmp_path):
+    report = soak.run(0.4, 0, tmp_path)
+    wrong = [text for text in report["failures"] if not text.startswith(soak_checks.TIMING)]
+    assert wrong == []
+    summary = report["summary"]
+    assert summary["engine_processes"] >= 3, "it died in three ways"
+    assert summary["ends_by_reason"]["length"] > 10 and summary["taken_in_by_the_engine"] > 20
+    assert sum(count for kind, count in summary["by_outcome"].items() if kind == "200") > 10
+
+
+def seen(number, **more):
+    one = soak_checks.Seen(f"soak-{number}", "alpha", True, "whole", 1.0)
+    one.status, one.ended, one.finishes, one.dones = 200, 2.0, ("length",), 1
+    for name, value in more.items():
+        setattr(one, name, value)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("more", "log", "words"),
+    [
+        ({}, ["took", "length"], None),
+        ({"finishes": ("length", "length")}, ["took", "length"], "2 ends"),
+        ({"finishes": ()}, ["took", "length"], "0 ends"),
+        ({"dones": 2}, ["took", "length"], "2 end marks"),
+        ({"status": 0, "broken": "reset"}, ["took", "length"], "no answer"),
+        ({"finishes": ("stop",)}, ["took", "length"], "its client saw stop"),
+        ({}, ["took", "length", "length"], "2 times"),
+        ({"finishes": (), "errors": 1}, ["took"], "never ended"),
+        ({}, [], "never taken in"),
+        ({"ended": 0.0}, ["took", "length"], "still open"),
+    ],
+)
+def test_the_checks_find_what_is_planted(tmp_path, more, log, words):
+    lines = []
+    for word in log:
+        entry = '{"took": "cmpl-soak-1 0", "tenant": "alpha", "at": 1.5}'
+        if word != "took":
+            entry = f'{{"ended": "cmpl-soak-1 0", "reason": "{word}", "detail": "", "at": 1.6}}'
+        lines.append(entry + "\n")
+    (tmp_path / "engine-1.jsonl").write_text("".join(lines))
+    marks = {"began": 0.0, "ended": 10.0, "per_minute": 5, "concurrent": 2, "watchdog": 4}
+    load = {"running": 0, "waiting": 0, "kv_cache_usage": 0.0}
+    report = soak_checks.judge([seen(1, **more)], tmp_path, marks, [], [], [(1.0, 0.01, 200)], load, 0)
+    if words is None:
+        assert report["failures"] == []
+    else:
+        assert any(words in text for text in report["failures"]), report["failures"]
+
+
+def test_limits_blocks_latency_and_restarts_are_judged(tmp_path):
+    marks = {"began": 0.0, "ended": 10.0, "per_minute": 2, "concurrent": 1, "watchdog": 4}
+    entries = [f'{{"took": "cmpl-soak-{i} 0", "tenant": "{who}", "at": {i}.5}}' for i, who in enumerate(
+        ["gamma", "gamma", "gamma", "beta", "beta"])]  # fmt: skip
+    entries += [
+        f'{{"ended": "cmpl-soak-{i} 0", "reason": "length", "detail": "", "at": 50}}' for i in range(5)
+    ]
+    (tmp_path / "engine-1.jsonl").write_text("\n".join(entries) + "\n")
+    clients = [seen(i) for i in range(5)]
+    load = {"running": 0, "waiting": 0, "kv_cache_usage": 0.1}
+    faults = [{"at": 0.0, "what": "kill"}]
+    report = soak_checks.judge(clients, tmp_path, marks, [], faults, [(1.0, 0.5, 200)], load, 1)
+    found = " | ".join(report["failures"])
+    for words in (
+        "gamma had 3",
+        "beta had 2",
+        "blocks or sequences",
+        "p99 of /health",
+        "after kill",
+        "status 1",
+    ):
+        assert words in found
