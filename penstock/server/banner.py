@@ -40,12 +40,15 @@ def banner(engine: AsyncEngine, model: str, address: Address) -> str:
     """
     url = address.url
     chat = engine.tokenizer.has_chat_template
-    where = f"the socket {address.unix}" if address.unix else url
+    where = (
+        f"the socket {address.unix}" if address.unix else f"{url}  (try it and watch it there in a browser)"
+    )
     parts = [
         *_section("Memory plan", engine.info.plan),
         *_section("Decisions", engine.info.decisions),
         *_section("Mind", engine.info.cautions),
-        f"Penstock {package_version()} serves '{model}' at {where}  (API description: {url}/docs)",
+        f"Penstock {package_version()} serves '{model}' at {where}",
+        f"API description: {url}/docs",
         "",
         "Try it:",
         _curl(address, model, chat),

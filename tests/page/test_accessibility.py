@@ -9,9 +9,7 @@ from tests.page.test_playground import chunk, done, script, send
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 700, "has_touch": True, "is_mobile": True}
-looks = pytest.mark.parametrize(
-    "look", [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE)]
-)
+looks = pytest.mark.parametrize("look", [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE)])
 
 
 def check(page):

@@ -121,22 +121,9 @@ export const TRIES = [
     set: { n: 3, temperature: 1 },
   },
   {
-    title: "Only valid JSON",
-    note: "Tokens that would break the form are masked.",
-    prompt: "Describe a fox as JSON.",
-    set: {
-      format: "json_schema",
-      max_tokens: 80,
-      form: JSON.stringify(
-        {
-          type: "object",
-          properties: { animal: { type: "string", maxLength: 24 }, wild: { type: "boolean" } },
-          required: ["animal", "wild"],
-          additionalProperties: false,
-        },
-        null,
-        2,
-      ),
-    },
+    title: "Only in a given form",
+    note: "Tokens that would break it are masked.",
+    prompt: "List three fruits.",
+    set: { format: "regex", form: "1\\. [A-Za-z]+\\n2\\. [A-Za-z]+\\n3\\. [A-Za-z]+", temperature: 0 },
   },
 ];

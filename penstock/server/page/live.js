@@ -109,7 +109,7 @@ function charts() {
     new TimeChart({
       id: "tpot",
       title: "Time per output token",
-      unit: "seconds, after the first",
+      unit: "after the first",
       format: seconds,
       axis,
       floor: 0.001,

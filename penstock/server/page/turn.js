@@ -234,8 +234,9 @@ export class Answered {
       ["Took", seconds(end), "From Send to the last token"],
       ["End", ENDS[finish] ?? finish ?? "–", `finish_reason: ${finish ?? "none"}`],
     ];
+    const known = rows.filter(([, value]) => value !== "–");
     this.figures.replaceChildren(
-      ...rows.map(([name, value, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, value))),
+      ...known.map(([name, value, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, value))),
     );
   }
 
