@@ -15,8 +15,11 @@ from penstock.frontend.answers.schemas import arguments_schema, parameter_schema
 Format = dict[str, Any]
 Tools = Sequence[Mapping[str, Any]]
 
-_WHITESPACE = 16
+_BLANKS = 24
 """Most white space between two marks of JSON: room for indentation, none for an endless line of blanks."""
+
+_BLANKS_IN_CALLS = 1
+"""The same in calls, which every chat template writes on one line: weak models fall for blanks."""
 
 
 def calls_format(form: str, tools: Tools, *, required: bool, parallel: bool) -> Format:
@@ -56,9 +59,13 @@ def optional(content: Format) -> Format:
     return {"type": "optional", "content": content}
 
 
-def schema(of: Any) -> Format:
-    """Return the format of JSON of a schema."""
-    return {"type": "json_schema", "json_schema": of, "max_whitespace_cnt": _WHITESPACE}
+def schema(of: Any, blanks: int = _BLANKS) -> Format:
+    """Return the format of JSON of a schema, with so much white space between two marks at most."""
+    return {"type": "json_schema", "json_schema": of, "max_whitespace_cnt": blanks}
+
+
+def _arguments(tool: Mapping[str, Any]) -> Format:
+    return schema(arguments_schema(tool), _BLANKS_IN_CALLS)
 
 
 def after_thinking(
@@ -107,7 +114,7 @@ def _dispatch(rules: Sequence[tuple[str, Format]], loop: bool) -> Format:
 
 def _json_object(tool: Mapping[str, Any], key: str) -> Format:
     head = f'{{"name": {json.dumps(_name(tool))}, "{key}": '
-    return sequence(const(head), schema(arguments_schema(tool)), const("}"))
+    return sequence(const(head), _arguments(tool), const("}"))
 
 
 def _hermes(tools: Tools, required: bool, parallel: bool) -> Format:
@@ -125,7 +132,7 @@ def _llama3_json(tools: Tools, required: bool, parallel: bool) -> Format:
     rules = []
     for tool in tools:
         head = f'{{"name": {json.dumps(_name(tool))}, "parameters": '
-        rules.append((head, sequence(schema(arguments_schema(tool)), const("}"))))
+        rules.append((head, sequence(_arguments(tool), const("}"))))
     return _dispatch(rules, loop=parallel)
 
 
@@ -140,10 +147,7 @@ def _mistral(tools: Tools, required: bool, parallel: bool) -> Format:
 def _mistral_args(tools: Tools, required: bool, parallel: bool) -> Format:
     own_id = optional({"type": "regex", "pattern": r"\[CALL_ID\][A-Za-z0-9]{9}"})
     call = either(
-        [
-            sequence(const(_name(tool)), own_id, const(mistral.ARGS), schema(arguments_schema(tool)))
-            for tool in tools
-        ]
+        [sequence(const(_name(tool)), own_id, const(mistral.ARGS), _arguments(tool)) for tool in tools]
     )
     if required:
         return _repeated(sequence(const(mistral.OPEN), call), "", parallel)
@@ -163,8 +167,8 @@ def _pythonic(tools: Tools, required: bool, parallel: bool) -> Format:
 def _python_arguments(tool: Mapping[str, Any]) -> Format:
     """Return the format of keyword arguments: the required ones first, values as JSON (which we read too)."""
     needed, free = parameter_schemas(tool)
-    pairs = [sequence(const(f"{name}="), schema(of)) for name, of in needed]
-    extra = [sequence(const(f"{name}="), schema(of)) for name, of in free]
+    pairs = [sequence(const(f"{name}="), schema(of, _BLANKS_IN_CALLS)) for name, of in needed]
+    extra = [sequence(const(f"{name}="), schema(of, _BLANKS_IN_CALLS)) for name, of in free]
     if pairs:
         rest = [optional(sequence(const(", "), pair)) for pair in extra]
         joined = [part for pair in pairs[1:] for part in (const(", "), pair)]
