@@ -19,6 +19,10 @@ URLS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/respon
 _BUSY = frozenset({429, 503})
 _LONGEST_WAIT = 30.0
 _HOPELESS = frozenset({"dead", "closed"})
+_AFTER_DEATH = 1.0
+"""Seconds until a request that an engine's death failed is asked again."""
+_DEATHS = 3
+"""After so many deaths under it a request is held to be the cause."""
 
 
 class BatchResponse(msgspec.Struct, frozen=True):
@@ -79,7 +83,10 @@ class _Line(msgspec.Struct):
 
 
 class _Peek(msgspec.Struct):
+    """What an answer that is one line cannot do."""
+
     stream: Any = None
+    background: Any = None
 
 
 class _Named(msgspec.Struct):
@@ -182,8 +189,9 @@ class BatchRun:
             raise _Malformed(
                 f"expected one of {', '.join(URLS)}, got {line.url[:200]!r}", "url", "invalid_url"
             )
-        if peek.stream:
-            raise _Malformed("is not possible in a batch", "body.stream", "invalid_value")
+        for field in ("stream", "background"):
+            if getattr(peek, field):
+                raise _Malformed("is not possible in a batch", f"body.{field}", "invalid_value")
         if line.custom_id in self._seen:
             message = f"an earlier line has the same, {line.custom_id[:200]!r}"
             raise _Malformed(message, "custom_id", "duplicate_custom_id")
@@ -191,15 +199,22 @@ class BatchRun:
         return line
 
     async def _ask(self, client: httpx.AsyncClient, line: _Line) -> BatchResponse:
-        """Return the answer; a server that is full or starting again is waited for."""
+        """Return the answer; an engine that is full is waited for, one that died is asked again."""
+        engine = self._app.state.service.engine
+        deaths = 0
         while True:
+            restarts = engine.health().restarts
             reply = await client.post(
                 line.url, content=bytes(line.body), headers={"Content-Type": "application/json"}
             )
-            health = self._app.state.service.engine.health()
+            health = engine.health()
             if health.state in _HOPELESS:
                 raise EngineDead(health.cause or "the engine is closed")
+            died = health.state == "restarting" or health.restarts != restarts
             wait = _wait(reply)
+            if wait is None and reply.status_code >= 500 and died and deaths < _DEATHS:
+                wait = _AFTER_DEATH  # maybe it was another request that killed it
+                deaths += 1
             if wait is None:
                 return BatchResponse(
                     reply.status_code, reply.headers.get("X-Request-Id", ""), msgspec.Raw(reply.content)

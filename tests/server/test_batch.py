@@ -52,6 +52,7 @@ def test_answers_are_the_endpoints_own():
         (line("m").replace(b"POST", b"GET"), "invalid_line", "m"),
         (line("m", url="/metrics"), "invalid_url", "m"),
         (line("m", stream=True), "invalid_value", "m"),
+        (line("m", background=True), "invalid_value", "m"),
         (line("good"), "duplicate_custom_id", "good"),
     ],
 )
@@ -102,6 +103,35 @@ def test_a_full_engine_is_waited_for(monkeypatch):
     monkeypatch.setattr("penstock.server.batch._LONGEST_WAIT", 0.01)
     tally, found = answer([line("a"), line("b")], Full())
     assert tally.answered == 2 and len(found) == 2
+
+
+class Mortal(FakeEngine):
+    """Dies under a prompt and is started again."""
+
+    def __init__(self, prompt, times):
+        super().__init__()
+        self.prompt, self.times, self.restarts = prompt, times, 0
+
+    def health(self):
+        return msgspec.structs.replace(super().health(), restarts=self.restarts)
+
+    async def submit(self, prompt, *args, **kwargs):
+        stream = await super().submit(prompt, *args, **kwargs)
+        kills = stream.prompt == self.prompt and self.times > 0
+        self.times -= kills
+        self.restarts += kills
+        self.fail_at = 0 if kills else None
+        return stream
+
+
+@pytest.mark.parametrize(("times", "status"), [(2, 200), (9, 500)])
+def test_a_request_under_which_the_engine_died_is_asked_again_but_not_for_ever(monkeypatch, times, status):
+    monkeypatch.setattr("penstock.server.batch._AFTER_DEATH", 0.01)
+    engine = Mortal("poison", times)
+    _, found = answer([line("bad", prompt="poison"), line("good")], engine, concurrency=1)
+    statuses = {one["custom_id"]: one["response"]["status_code"] for one in found}
+    assert statuses == {"bad": status, "good": 200}
+    assert len(engine.asked) == 1 + min(times + 1, 4)
 
 
 def test_a_dead_engine_ends_the_run_and_blames_no_line():
