@@ -93,7 +93,8 @@ export class Answer {
 
   /** Take one choice of a chunk; return whether it brought any output. */
   take(choice) {
-    const { content, reasoning_content: thought, tool_calls: calls } = choice.delta ?? {};
+    const { content, reasoning_content: told, reasoning, tool_calls: calls } = choice.delta ?? {};
+    const thought = told ?? reasoning; // the field's older and its newer name
     this.text += content ?? "";
     this.reasoning += thought ?? "";
     for (const call of calls ?? []) this.call(call);
