@@ -78,7 +78,7 @@ def test_malformed_json(call, path, raw, code):
         ({"tool_choice": {"type": "function", "function": {"name": "a"}}}, "tool_choice"),
         ({"functions": [{"name": "a"}]}, "functions"),
         ({"thinking_token_budget": 5}, "thinking_token_budget"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"top_k": 1.5}, "top_k"),
         ({"min_p": 2}, "min_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
