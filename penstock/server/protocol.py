@@ -82,6 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self.transport.release()  # type: ignore[attr-defined]
 
     # Reading
 
@@ -236,7 +237,7 @@ class _Lingering:
 
     def __init__(self, transport: Any, protocol: BoundedProtocol) -> None:
         self._transport = transport
-        self._protocol = protocol
+        self._protocol: BoundedProtocol | None = protocol
         self._closing = False
         self.write = transport.write
 
@@ -244,9 +245,13 @@ class _Lingering:
         """Close, now or when the client has stopped sending."""
         if not self._closing:
             self._closing = True
-            if self._protocol.linger(self._transport):
+            if self._protocol is not None and self._protocol.linger(self._transport):
                 return
         self._transport.close()
+
+    def release(self) -> None:
+        """Let go of the connection, which is lost: nothing must keep the two alive but those who use them."""
+        self._protocol = None
 
     def is_closing(self) -> bool:
         """Whether nothing more will be written."""
