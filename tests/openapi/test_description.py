@@ -116,6 +116,11 @@ def test_facts_are_described(call, path):  # noqa: F811
     holds(path, call("GET", path).json(), method="get")
 
 
+@pytest.mark.parametrize("path", ["/model_info", "/server_info"])
+def test_facts_have_sglangs_names_too(call, path):  # noqa: F811
+    assert call("GET", path.replace("/", "/get_")).json() == call("GET", path).json()
+
+
 def test_live_events_are_described(url):
     with httpx.stream("GET", f"{url}/live/events", timeout=10) as stream:
         line = next(line for line in stream.iter_lines() if line.startswith("data: "))

@@ -71,6 +71,7 @@ def _model_info(to: Service) -> ModelInfo:
     )
 
 
+@router.get("/get_model_info", include_in_schema=False, response_model=None)
 @router.get("/model_info", summary="What a router must know of the model", response_model=None)
 @answers(ModelInfo)
 async def model_info(request: Request) -> Response:
@@ -78,6 +79,7 @@ async def model_info(request: Request) -> Response:
     return reply(_model_info(service.of(request)))
 
 
+@router.get("/get_server_info", include_in_schema=False, response_model=None)
 @router.get("/server_info", summary="How the server runs", response_model=None)
 @answers(ServerInfo)
 async def server_info(request: Request) -> Response:
