@@ -11,8 +11,10 @@ Legend: R sampled rows, X rows of them that have a grammar, V vocabulary, W word
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,13 +77,23 @@ class _Item:
     ready: Future[None]
 
 
-@dataclass(slots=True)
 class _Lane:
-    """A thread and what it is at."""
+    """A thread and what it is at; a daemon, for one that hangs must not keep the program alive."""
 
-    thread: ThreadPoolExecutor
-    at: _Item | None = None
-    left_behind: bool = False
+    def __init__(self, work: Callable[[_Lane, list[_Item]], None]) -> None:
+        self.at: _Item | None = None
+        self.left_behind = False
+        self._work = work
+        self._inbox: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="penstock-masks", daemon=True).start()
+
+    def put(self, items: list[_Item] | None) -> None:
+        """Hand work over; None ends the thread."""
+        self._inbox.put(items)
+
+    def _run(self) -> None:
+        while (items := self._inbox.get()) is not None:
+            self._work(self, items)
 
 
 @dataclass(slots=True)
@@ -179,7 +191,7 @@ class GrammarMasks:
     def close(self) -> None:
         """Let the thread end."""
         if self._lane is not None:
-            self._lane.thread.shutdown(wait=False)
+            self._lane.put(None)
             self._lane = None
 
     def _wait(self, follower: _Follower) -> None:
@@ -198,7 +210,7 @@ class GrammarMasks:
         assert self._lane is not None
         stuck, self._lane = self._lane, None
         stuck.left_behind = True
-        stuck.thread.shutdown(wait=False)
+        stuck.put(None)
         rest = [item for item in self._open if not item.ready.done()]
         if stuck.at is not None and stuck.at in rest:
             log.error("a mask was not ready within %.0f s; its sequence fails", PATIENCE)
@@ -217,8 +229,8 @@ class GrammarMasks:
 
     def _hand_over(self, items: list[_Item]) -> None:
         if self._lane is None:
-            self._lane = _Lane(ThreadPoolExecutor(1, "penstock-masks"))
-        self._lane.thread.submit(self._follow, self._lane, items)
+            self._lane = _Lane(self._follow)
+        self._lane.put(items)
 
     # -- on the thread -----------------------------------------------------------------------------
 
