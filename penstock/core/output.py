@@ -22,6 +22,10 @@ class FinishReason(StrEnum):
     """The request failed; `Finish.detail` says how."""
 
 
+UNSATISFIABLE = "unsatisfiable: "
+"""Begins the `Finish.detail` of an error that the request itself brought about: no engine could answer it."""
+
+
 class Timeline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Engine-clock seconds of a request's milestones; 0 where not reached."""
 

@@ -23,6 +23,8 @@ MAX_N = 128
 MAX_STOPS = 64
 MAX_LIST = 4096
 """Longest list of ids, biases or words."""
+LEAST_REPETITION = 0.01
+"""Smallest repetition penalty: logits divided by less could leave float32's range."""
 GREEDY_BELOW = 1e-6
 """Temperatures below this count as 0: logits divided by them would leave float32's range."""
 
@@ -240,7 +242,7 @@ _RULES: dict[str, Rule] = {
     "min_p": _number(0.0, 1.0),
     "presence_penalty": _number(-2.0, 2.0),
     "frequency_penalty": _number(-2.0, 2.0),
-    "repetition_penalty": _number(0.0, above=True),
+    "repetition_penalty": _number(LEAST_REPETITION, 100.0),
     "logit_bias": _bias,
     "allowed_token_ids": _some_ids,
     "bad_words": _words,

@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.output import FinishReason
+from penstock.core.output import UNSATISFIABLE, FinishReason
 from penstock.frontend.async_engine import RequestStream
 from penstock.frontend.intake import Prepared
 from penstock.frontend.outputs import CompletionOutput, RequestOutput, Usage, merge
@@ -318,4 +318,7 @@ def _failure(out: CompletionOutput) -> APIError:
         default = (503, f"The request was aborted ({out.detail or 'no reason given'}).", "aborted")
         status, message, code = _ABORTED.get(out.detail, default)
         return APIError(status, message, code=code, retry_after=1.0 if status == 503 else None)
+    if out.detail.startswith(UNSATISFIABLE):
+        text = out.detail.removeprefix(UNSATISFIABLE)
+        return APIError(400, f"No answer can be as was asked: {text}.", code="unsatisfiable")
     return APIError(500, f"The request failed: {out.detail or 'no cause given'}", code="generation_failed")

@@ -48,6 +48,7 @@ def specs(params=None, prompt=(1, 2, 3), options=None, seed=7, chat=False, **mor
         ("presence_penalty", 2.1),
         ("frequency_penalty", -2.1),
         ("repetition_penalty", 0),
+        ("repetition_penalty", 5e-324),
         ("repetition_penalty", math.inf),
         ("max_tokens", 0),
         ("max_tokens", "16"),

@@ -215,6 +215,11 @@ def test_broken_bytes(client, fields, path):
     assert normal(client) == before
 
 
+def test_an_answer_that_cannot_be_is_the_requests_fault(client):
+    reply = client.post("/v1/completions", json={"prompt": "a", "regex": "b", "bad_words": ["b"]})
+    assert reply.status_code == 400 and reply.json()["error"]["code"] == "unsatisfiable"
+
+
 def test_the_seeds_are_sound(client):
     """Otherwise nothing above would ever come past the first check."""
     for path, seeds in SEEDS.items():

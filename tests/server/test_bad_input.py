@@ -82,6 +82,8 @@ def test_malformed_json(call, path, raw, code):
         ({"top_k": 1.5}, "top_k"),
         ({"min_p": 2}, "min_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 5e-324}, "repetition_penalty"),
+        ({"weight": 5e-324}, "weight"),
         ({"min_tokens": -1}, "min_tokens"),
         ({"stop_token_ids": ["a"]}, "stop_token_ids[0]"),
         ({"allowed_token_ids": []}, "allowed_token_ids"),

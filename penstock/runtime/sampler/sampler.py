@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from penstock.core.output import UNSATISFIABLE
 from penstock.core.plan import TokenLogprobs
 from penstock.runtime.grammar.masks import GrammarMasks, Masks
 from penstock.runtime.sampler.adjust import adjust
@@ -29,7 +30,7 @@ from penstock.runtime.slots import SlotTable
 
 FAULTS = {
     1: "model produced non-finite logits",
-    2: "sampling: the masks (allowed_token_ids, bad_words, min_tokens, a grammar) leave no token to choose",
+    2: f"{UNSATISFIABLE}allowed_token_ids, bad_words, min_tokens and a grammar leave no token to choose",
     3: "structured output: the grammar could not be followed",
 }
 """Why a row could not be sampled, by the code in `Sampled.fault_R`."""

@@ -44,7 +44,7 @@ class SamplingFields(Body):
 
     top_k: int | None = Field(None, ge=-1, le=MAX_INT, description="Keep the k likeliest; 0 or -1 keeps all")
     min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0, le=100)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=100)
     min_tokens: int | None = Field(None, ge=0, le=MAX_INT)
     stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] | None = None
     ignore_eos: bool | None = None

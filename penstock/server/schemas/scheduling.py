@@ -31,7 +31,7 @@ class SchedulingFields(Body):
     user: str | None = Field(None, max_length=256, description="Caller's id; the tenant when none is given")
     priority: int | None = Field(None, ge=-(2**31), le=2**31 - 1, description="Smaller runs first")
     tenant: Name | None = Field(None, description="Whom fair policies charge")
-    weight: float | None = Field(None, gt=0, le=1e6, description="Tenant's share under fair policies")
+    weight: float | None = Field(None, ge=1e-6, le=1e6, description="Tenant's share under fair policies")
     program: Name | None = Field(None, description="Id of the multi-turn program that this is a part of")
     turn: TurnFields | None = Field(None, description="Where in its program the request stands")
     slo: SLOFields | None = None
