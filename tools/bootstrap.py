@@ -7,6 +7,7 @@ installed last: their hash lies in ``<venv>/.installed``.
 Usage: python3 tools/bootstrap.py [VENV]
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -32,12 +33,15 @@ def fail(text: str) -> NoReturn:
 
 
 def fingerprint() -> str:
-    """Hash what decides the installation: dependencies, constraints, the interpreter; not lint settings."""
+    """Hash what decides the installation: dependencies, kernels, the interpreter; not lint settings."""
     digest = hashlib.sha256(sys.version.encode())
     for name in ("pyproject.toml", "constraints.txt"):
         with open(os.path.join(ROOT, name), encoding="utf-8") as file:
             text = file.read()
         digest.update(TOOL_TABLE.sub("", text).encode())
+    for name in ["setup.py", *sorted(glob.glob("penstock/kernels/csrc/*", root_dir=ROOT))]:
+        with open(os.path.join(ROOT, name), "rb") as source:
+            digest.update(source.read())
     return digest.hexdigest()
 
 

@@ -47,6 +47,17 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     attention: Annotated[
         Literal["auto", "torch", "triton"], _doc("Attention backend; auto chooses by device")
     ] = "auto"
+    kernels: Annotated[
+        Literal["auto", "native", "torch"],
+        _doc("Dense operations on CPU: the compiled kernels, or torch's; auto takes the kernels where it can"),
+    ] = "auto"
+    quantization: Annotated[
+        Literal["none", "int8", "int4"],
+        _doc("Round weights to this on loading; int4 keeps the output head at 8 bits"),
+    ] = "none"
+    quantization_group: Annotated[
+        int, _unit("Inputs that share a scale under int4 (32, 64 or 128)", "inputs", ge=32, le=128)
+    ] = 32
     cuda_graphs: Annotated[bool, _doc("Replay decode steps as CUDA graphs (CUDA only)")] = True
     cost: Annotated[
         str,

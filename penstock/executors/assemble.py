@@ -13,6 +13,7 @@ import torch
 
 from penstock.config.settings import Config
 from penstock.core.executor import ExecutorSpec
+from penstock.kernels.native.library import start_team
 from penstock.kernels.store import KVStore
 from penstock.models.decoder import Decoder
 from penstock.models.load import DTYPES, load_model
@@ -53,7 +54,7 @@ def assemble(config: Config) -> Parts:
     config, decisions = resolve(config, facts)
     device, dtype = config.model.device, DTYPES[config.model.dtype]
     if device == "cpu":
-        torch.set_num_threads(thread_count(facts, weight_bytes(facts.spec, dtype))[0])
+        _start_threads(thread_count(facts, weight_bytes(facts.spec, dtype))[0], config.model.kernels)
     _settle(device)
     available, baseline = available_memory(device), measure_resident(device)
     check_weights(facts.spec, dtype, available)
@@ -103,6 +104,12 @@ def assemble(config: Config) -> Parts:
     )
 
 
+def _start_threads(threads: int, kernels: str) -> None:
+    torch.set_num_threads(threads)
+    if kernels == "native":
+        start_team(threads)
+
+
 def _settle(device: str) -> None:
     """Make torch take its one-off buffers, so that the baseline holds them."""
     probe = torch.ones(64, 64, device=device)
@@ -120,6 +127,9 @@ def _load(config: Config, facts: Facts) -> Decoder:
         batch_invariant=model.batch_invariant,
         kv_cache_dtype=config.cache.kv_cache_dtype,
         attention=model.attention,
+        kernels=model.kernels,
+        quantization=model.quantization,
+        quantization_group=model.quantization_group,
         max_model_len=model.max_model_len,
     )
 
@@ -162,6 +172,7 @@ def fingerprint(config: Config, facts: Facts, kv_format: str) -> str:
     """
     model, folder = config.model, facts.folder
     parts: list[object] = [kv_format, model.dtype, model.batch_invariant, model.max_model_len]
+    parts += [model.kernels, model.quantization, model.quantization_group]
     parts.append(json.loads((folder / "config.json").read_text()))
     if model.load_format == "dummy":
         parts.append(("dummy", model.seed))

@@ -15,14 +15,15 @@ row, P (row, expert) pairs, D head dim, R rotary pairs, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from penstock.core.errors import ConfigError
-from penstock.kernels.ops import TorchOps, activation, combine_experts, rotate_half_pairs
+from penstock.kernels.codes import Codes
+from penstock.kernels.ops import TorchOps, Weight, activation, experts_one_by_one, rotate_half_pairs
 
 TILE = 16
 """Rows per call. With 8, MKL's place in a tile shows in the last bit; with 16 it does not."""
@@ -65,6 +66,12 @@ class InvariantOps:
     def __init__(self) -> None:
         self._plain = TorchOps()
 
+    def check_all(self, weights: Iterable[object]) -> None:
+        """`check` one matrix of each shape; what is no matrix is passed over."""
+        found = {one.shape: one for one in weights if isinstance(one, Tensor) and one.dim() == 2}
+        for weight_OI in found.values():
+            self.check(weight_OI)
+
     def check(self, weight_OI: Tensor) -> None:
         """Test on a weight that a row's place in a tile does not matter to the installed BLAS.
 
@@ -82,10 +89,28 @@ class InvariantOps:
                 f"the BLAS here treats the rows of a {TILE}x{weight_OI.shape[1]} matrix differently",
             )
 
-    def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    def pack(
+        self, weight_OI: Tensor | Codes, bias_O: Tensor | None = None, gated: str | None = None
+    ) -> Weight:
+        """See `TorchOps.pack`."""
+        return self._plain.pack(weight_OI, bias_O, gated)
+
+    def linear(
+        self, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None, residual_NO: Tensor | None = None
+    ) -> Tensor:
         """See `Ops.linear`."""
+        assert isinstance(weight_OI, Tensor)
         x_NI, weight_OI = _aligned(x_NI, weight_OI)
-        return by_tiles(lambda tile: F.linear(tile, weight_OI, bias_O), x_NI)
+        out_NO = by_tiles(lambda tile: F.linear(tile, weight_OI, bias_O), x_NI)
+        return out_NO if residual_NO is None else residual_NO + out_NO
+
+    def gated_linear(self, act: str, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None) -> Tensor:
+        """See `Ops.gated_linear`."""
+        return self.gated(act, self.linear(x_NI, weight_OI, bias_O))
+
+    def head(self, x_NI: Tensor, weight_OI: Weight) -> Tensor:
+        """See `Ops.head`."""
+        return self.linear(x_NI, weight_OI).float()
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
         """See `Ops.rms_norm`."""
@@ -124,19 +149,12 @@ class InvariantOps:
         x_NE: Tensor,
         weights_NK: Tensor,
         ids_NK: Tensor,
-        gate_up_XFE: Tensor,
-        down_XEF: Tensor,
+        gate_up_XFE: Sequence[Weight] | Tensor,
+        down_XEF: Sequence[Weight] | Tensor,
         act: str,
     ) -> Tensor:
-        """See `Ops.experts`: tiles per expert, and a row's experts summed in the order of their rank."""
-        top_k = ids_NK.shape[1]
-        expert_P = ids_NK.flatten()
-        out_PE = torch.empty(expert_P.numel(), x_NE.shape[1], dtype=x_NE.dtype, device=x_NE.device)
-        for expert in expert_P.unique().tolist():
-            pairs = (expert_P == expert).nonzero().squeeze(1)
-            hidden_MF = self.gated(act, self.linear(x_NE[pairs // top_k], gate_up_XFE[expert]))
-            out_PE[pairs] = self.linear(hidden_MF, down_XEF[expert])
-        return combine_experts(out_PE, weights_NK)
+        """See `Ops.experts`: a row's experts are summed in the order of their rank."""
+        return experts_one_by_one(self, x_NE, weights_NK, ids_NK, gate_up_XFE, down_XEF, act)
 
     def softcap(self, x: Tensor, cap: float) -> Tensor:
         """See `Ops.softcap`."""

@@ -6,11 +6,30 @@ K experts per row, H heads, D head dim, R rotary dims.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from penstock.kernels.codes import Codes
+
+
+class PackedWeight(Protocol):
+    """A weight matrix in a layout that only the operations that made it understand; it holds its bias."""
+
+    shape: torch.Size
+    """``[O, I]``."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        ...
+
+
+Weight = Tensor | PackedWeight
+"""A weight matrix: as the checkpoint has it, or packed by `Ops.pack`."""
 
 
 class Ops(Protocol):
@@ -18,8 +37,30 @@ class Ops(Protocol):
 
     name: str
 
-    def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-        """Return ``x @ weight.T + bias``, ``[N, O]``."""
+    def pack(
+        self, weight_OI: Tensor | Codes, bias_O: Tensor | None = None, gated: str | None = None
+    ) -> Weight:
+        """Return a weight in the form that these operations like best; once, when a model is loaded.
+
+        Args:
+            weight_OI: as the checkpoint has it, or quantised.
+            bias_O: its bias, which is passed to `linear` all the same.
+            gated: the activation, if it is a gate above up that only `gated_linear` will take.
+        """
+        ...
+
+    def linear(
+        self, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None, residual_NO: Tensor | None = None
+    ) -> Tensor:
+        """Return ``residual + (x @ weight.T + bias)``, ``[N, O]``."""
+        ...
+
+    def gated_linear(self, act: str, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None) -> Tensor:
+        """Return `gated` of `linear`, ``[N, O / 2]``."""
+        ...
+
+    def head(self, x_NI: Tensor, weight_OI: Weight) -> Tensor:
+        """Return ``x @ weight.T`` in float32: logits."""
         ...
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
@@ -57,8 +98,8 @@ class Ops(Protocol):
         x_NE: Tensor,
         weights_NK: Tensor,
         ids_NK: Tensor,
-        gate_up_XFE: Tensor,
-        down_XEF: Tensor,
+        gate_up_XFE: Sequence[Weight] | Tensor,
+        down_XEF: Sequence[Weight] | Tensor,
         act: str,
     ) -> Tensor:
         """Return for each row the weighted sum of its experts' gated feed-forward outputs, ``[N, E]``.
@@ -113,9 +154,27 @@ class TorchOps:
 
     name = "torch"
 
-    def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    def pack(
+        self, weight_OI: Tensor | Codes, bias_O: Tensor | None = None, gated: str | None = None
+    ) -> Weight:
+        """Return the weight as it is, or what codes stand for."""
+        return weight_OI.dequantised().to(weight_OI.dtype) if isinstance(weight_OI, Codes) else weight_OI
+
+    def linear(
+        self, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None, residual_NO: Tensor | None = None
+    ) -> Tensor:
         """See `Ops.linear`."""
-        return F.linear(x_NI, weight_OI, bias_O)
+        assert isinstance(weight_OI, Tensor)
+        out_NO = F.linear(x_NI, weight_OI, bias_O)
+        return out_NO if residual_NO is None else residual_NO + out_NO
+
+    def gated_linear(self, act: str, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None) -> Tensor:
+        """See `Ops.gated_linear`."""
+        return self.gated(act, self.linear(x_NI, weight_OI, bias_O))
+
+    def head(self, x_NI: Tensor, weight_OI: Weight) -> Tensor:
+        """See `Ops.head`."""
+        return self.linear(x_NI, weight_OI).float()
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
         """See `Ops.rms_norm` (Zhang and Sennrich, 2019)."""
@@ -155,28 +214,40 @@ class TorchOps:
         x_NE: Tensor,
         weights_NK: Tensor,
         ids_NK: Tensor,
-        gate_up_XFE: Tensor,
-        down_XEF: Tensor,
+        gate_up_XFE: Sequence[Weight] | Tensor,
+        down_XEF: Sequence[Weight] | Tensor,
         act: str,
     ) -> Tensor:
-        """See `Ops.experts`. Rows are sorted by expert, so that each expert in use runs one GEMM pair."""
-        top_k = ids_NK.shape[1]
-        order = torch.argsort(ids_NK.flatten(), stable=True)
-        counts = torch.bincount(ids_NK.flatten(), minlength=gate_up_XFE.shape[0]).tolist()
-        out_PE = torch.empty(order.numel(), x_NE.shape[1], dtype=x_NE.dtype, device=x_NE.device)
-        start = 0
-        for expert, count in enumerate(counts):
-            if count:
-                pairs = order[start : start + count]
-                rows_ME = x_NE[pairs // top_k]
-                hidden_MF = self.gated(act, F.linear(rows_ME, gate_up_XFE[expert]))
-                out_PE[pairs] = F.linear(hidden_MF, down_XEF[expert])
-                start += count
-        return combine_experts(out_PE, weights_NK)
+        """See `Ops.experts`."""
+        return experts_one_by_one(self, x_NE, weights_NK, ids_NK, gate_up_XFE, down_XEF, act)
 
     def softcap(self, x: Tensor, cap: float) -> Tensor:
         """See `Ops.softcap`."""
         return cap * torch.tanh(x / cap)
+
+
+def experts_one_by_one(
+    ops: Ops,
+    x_NE: Tensor,
+    weights_NK: Tensor,
+    ids_NK: Tensor,
+    gate_up_XFE: Sequence[Weight] | Tensor,
+    down_XEF: Sequence[Weight] | Tensor,
+    act: str,
+) -> Tensor:
+    """See `Ops.experts`. Rows are sorted by expert, so that each expert in use runs one pair of products."""
+    top_k = ids_NK.shape[1]
+    order = torch.argsort(ids_NK.flatten(), stable=True)
+    counts = torch.bincount(ids_NK.flatten(), minlength=len(gate_up_XFE)).tolist()
+    out_PE = torch.empty(order.numel(), x_NE.shape[1], dtype=x_NE.dtype, device=x_NE.device)
+    start = 0
+    for expert, count in enumerate(counts):
+        if count:
+            pairs = order[start : start + count]
+            hidden_MF = ops.gated_linear(act, x_NE[pairs // top_k], gate_up_XFE[expert])
+            out_PE[pairs] = ops.linear(hidden_MF, down_XEF[expert])
+            start += count
+    return combine_experts(out_PE, weights_NK)
 
 
 def combine_experts(out_PE: Tensor, weights_NK: Tensor) -> Tensor:

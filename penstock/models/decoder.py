@@ -15,12 +15,13 @@ from torch import Tensor
 from penstock.kernels.attention.base import AttnPlan
 from penstock.kernels.attention.layer import StepAttention, attend_layer
 from penstock.kernels.compile import AttentionStack
-from penstock.kernels.ops import Ops
+from penstock.kernels.ops import Ops, Weight
 from penstock.kernels.rows import StepRows
 from penstock.kernels.store import KVStore
+from penstock.models.pack import nbytes
 from penstock.models.params import BlockParams, ModelParams
 from penstock.models.rope import RopeTable
-from penstock.models.spec import BlockSpec, MlpSpec, ModelSpec, NormSpec
+from penstock.models.spec import BlockSpec, MlpSpec, ModelSpec, MoeSpec, NormSpec
 
 
 class Decoder:
@@ -66,14 +67,14 @@ class Decoder:
 
     def weight_bytes(self) -> int:
         """Return the bytes of all weights and rotary tables; a tied head counts once."""
-        tensors = [self._params.embed, self._params.positions, self._params.project_in]
-        tensors += [self._params.project_out, self._params.final, self._params.final_bias]
-        if self._params.head is not self._params.embed:
-            tensors.append(self._params.head)
-        for block in self._params.blocks:
-            tensors += [getattr(block, slot) for slot in BlockParams.__dataclass_fields__]
-        total = sum(t.numel() * t.element_size() for t in tensors if t is not None)
-        return total + sum(table.nbytes() for table in self._ropes)
+        params = self._params
+        parts = [params.embed, params.positions, params.project_in]
+        parts += [params.project_out, params.final, params.final_bias]
+        if params.head is not params.embed:
+            parts.append(params.head)
+        for block in params.blocks:
+            parts += [getattr(block, slot) for slot in BlockParams.__dataclass_fields__]
+        return sum(nbytes(part) for part in parts) + sum(table.nbytes() for table in self._ropes)
 
     def kv_bytes_per_block(self, page_size: int) -> int:
         """Return the bytes of one page over all layers."""
@@ -161,7 +162,7 @@ class Decoder:
     @torch.inference_mode()
     def logits(self, hidden_RW: Tensor) -> Tensor:
         """Return float32 logits ``[R, V]`` of rows of `forward`'s result."""
-        logits_RV = self.ops.linear(hidden_RW, self._params.head).float()
+        logits_RV = self.ops.head(hidden_RW, self._params.head)
         if self.spec.logit_softcap is not None:
             logits_RV = self.ops.softcap(logits_RV, self.spec.logit_softcap)
         return logits_RV
@@ -193,13 +194,27 @@ class Decoder:
         if keep_M is not None:
             x_NE, q_NHD = x_NE[keep_M], q_NHD[keep_M]
         out_NHD = attend_layer(block.attention, q_NHD, k_NGD, v_NGD, step)
-        attn_NE = self.ops.linear(out_NHD.flatten(1), params.out, params.out_bias)
-        attn_NE = self._site("attn_out", attn_NE, params)
+        sum_NE = self._add("attn_out", x_NE, out_NHD.flatten(1), params.out, params.out_bias, params)
         if self.spec.parallel:
-            return x_NE + attn_NE + self._feed(self._site("mlp_in", x_NE, params), block, params)
-        x_NE = self._site("attn_sum", x_NE + attn_NE, params)
-        mlp_NE = self._feed(self._site("mlp_in", x_NE, params), block, params)
-        return self._site("mlp_sum", x_NE + self._site("mlp_out", mlp_NE, params), params)
+            return self._feed(self._site("mlp_in", x_NE, params), sum_NE, block, params)
+        x_NE = self._site("attn_sum", sum_NE, params)
+        return self._site(
+            "mlp_sum", self._feed(self._site("mlp_in", x_NE, params), x_NE, block, params), params
+        )
+
+    def _add(
+        self,
+        site: str,
+        residual_NE: Tensor,
+        x_NI: Tensor,
+        weight_EI: Weight,
+        bias_E: Tensor | None,
+        params: BlockParams,
+    ) -> Tensor:
+        """Return the residual stream plus a product, normed where the spec has a norm between them."""
+        if site in self.spec.norm_sites:
+            return residual_NE + self._site(site, self.ops.linear(x_NI, weight_EI, bias_E), params)
+        return self.ops.linear(x_NI, weight_EI, bias_E, residual_NE)
 
     def _site(self, site: str, x_NE: Tensor, params: BlockParams) -> Tensor:
         if site not in self.spec.norm_sites:
@@ -233,20 +248,27 @@ class Decoder:
             k_NGD = self.ops.rotate(k_NGD, cos_NR, sin_NR)
         return q_NHD, k_NGD, v_NGD
 
-    def _feed(self, x_NE: Tensor, block: BlockSpec, params: BlockParams) -> Tensor:
+    def _feed(self, x_NE: Tensor, residual_NE: Tensor, block: BlockSpec, params: BlockParams) -> Tensor:
+        """Return the residual stream plus the feed-forward of ``x_NE``."""
         mlp = block.mlp
         if isinstance(mlp, MlpSpec):
             assert params.up is not None and params.down is not None
-            up_NF = self.ops.linear(x_NE, params.up, params.up_bias)
-            mid_NF = self.ops.gated(mlp.act, up_NF) if mlp.gated else self.ops.activate(mlp.act, up_NF)
-            return self.ops.linear(mid_NF, params.down, params.down_bias)
+            if mlp.gated:
+                mid_NF = self.ops.gated_linear(mlp.act, x_NE, params.up, params.up_bias)
+            else:
+                mid_NF = self.ops.activate(mlp.act, self.ops.linear(x_NE, params.up, params.up_bias))
+            return self._add("mlp_out", residual_NE, mid_NF, params.down, params.down_bias, params)
+        return residual_NE + self._site("mlp_out", self._mix(x_NE, mlp, params), params)
+
+    def _mix(self, x_NE: Tensor, mlp: MoeSpec, params: BlockParams) -> Tensor:
+        """Return the weighted sum of each row's experts, and of the shared one."""
         assert params.router is not None and params.experts_up is not None and params.experts_down is not None
         logits_NX = self.ops.linear(x_NE, params.router)
         weights_NK, ids_NK = self.ops.route(logits_NX, mlp.top_k, mlp.renormalise)
         out_NE = self.ops.experts(x_NE, weights_NK, ids_NK, params.experts_up, params.experts_down, mlp.act)
         if params.shared_up is None or params.shared_down is None or params.shared_gate is None:
             return out_NE
-        shared_NF = self.ops.gated(mlp.act, self.ops.linear(x_NE, params.shared_up))
+        shared_NF = self.ops.gated_linear(mlp.act, x_NE, params.shared_up)
         shared_NE = self.ops.linear(shared_NF, params.shared_down)
         gate_N1 = self.ops.activate("sigmoid", self.ops.linear(x_NE, params.shared_gate))
         return out_NE + gate_N1 * shared_NE

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from penstock.core.errors import ConfigError
 from penstock.kernels.codec import make_codec
-from penstock.kernels.compile import compile_attention
+from penstock.kernels.compile import AttentionStack, compile_attention
 from penstock.kernels.invariant_ops import InvariantOps
 from penstock.kernels.ops import Ops, TorchOps
 from penstock.models.checkpoint import Checkpoint, dummy_params, load_params
 from penstock.models.decoder import Decoder
 from penstock.models.families import adapter_for
 from penstock.models.families.base import dtype_of, token_ids
+from penstock.models.pack import Packer, Rounding
 from penstock.models.params import BlockParams, ModelParams
 from penstock.models.spec import ModelSpec
 
@@ -135,6 +136,27 @@ def _device(device: str) -> str:
     return device
 
 
+def _ops(kernels: str, batch_invariant: bool) -> Ops:
+    plain: Ops = InvariantOps() if batch_invariant else TorchOps()
+    if kernels != "native":
+        return plain
+    from penstock.kernels.native.library import Missing
+    from penstock.kernels.native.ops import NativeOps
+
+    try:
+        return NativeOps(plain)
+    except Missing as missing:
+        raise ConfigError("model.kernels", f"native was asked for, but {missing}") from missing
+
+
+def _rounding(quantization: str, group: int) -> Rounding:
+    if quantization not in ("none", "int8", "int4"):
+        raise ConfigError("model.quantization", f"expected none, int8 or int4, got {quantization!r}")
+    if group not in (32, 64, 128):
+        raise ConfigError("model.quantization_group", f"expected 32, 64 or 128, got {group}")
+    return Rounding({"none": 0, "int8": 8, "int4": 4}[quantization], group)
+
+
 def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
     """Sort ``<layer>.<slot>`` names into blocks."""
     blocks: list[dict[str, Tensor]] = [{} for _ in spec.blocks]
@@ -149,6 +171,19 @@ def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
     return ModelParams(**edges, blocks=[BlockParams(**block) for block in blocks])
 
 
+def _read(folder: Path, spec: ModelSpec, stack: AttentionStack, load_format: str, seed: int) -> ModelParams:
+    """Fill the table of parameters from the checkpoint, or with random numbers."""
+    _, adapter = adapter_for([spec.architecture])
+    table = adapter.params(spec)
+    if load_format == "dummy":
+        flat = dummy_params(table, stack.dtype, stack.device, seed)
+    elif load_format in ("auto", "safetensors"):
+        flat = load_params(table, Checkpoint(folder, adapter.prefixes), stack.dtype, stack.device)
+    else:
+        raise ConfigError("model.load_format", f"expected auto, safetensors or dummy, got {load_format!r}")
+    return _assemble(spec, flat)
+
+
 def load_model(
     model: str,
     *,
@@ -161,6 +196,9 @@ def load_model(
     kv_cache_dtype: str = "auto",
     attention: str = "auto",
     max_model_len: int = 0,
+    kernels: str = "torch",
+    quantization: str = "none",
+    quantization_group: int = 32,
 ) -> Decoder:
     """Load a model.
 
@@ -176,6 +214,9 @@ def load_model(
         kv_cache_dtype: ``auto`` or ``int8``.
         attention: backend name or ``auto``.
         max_model_len: longest sequence to run, in tokens; 0 is the model's own limit.
+        kernels: ``native`` (the compiled CPU kernels) or ``torch``.
+        quantization: ``none``, or round the weights to ``int8`` or ``int4``.
+        quantization_group: inputs that share a scale under ``int4``.
 
     Raises:
         ConfigError: anything about the folder, config, weights or settings that cannot work.
@@ -186,7 +227,7 @@ def load_model(
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError("model.dtype", f"expected auto, {', '.join(DTYPES)}, got {dtype!r}")
     torch_dtype = spec.dtype if dtype == "auto" else DTYPES[dtype]
-    ops: Ops = InvariantOps() if batch_invariant else TorchOps()
+    ops = _ops(kernels, batch_invariant)
     stack = compile_attention(
         spec.layers,
         torch_dtype,
@@ -195,16 +236,11 @@ def load_model(
         attention=attention,
         batch_invariant=batch_invariant,
     )
-    _, adapter = adapter_for([spec.architecture])
-    table = adapter.params(spec)
-    if load_format == "dummy":
-        flat = dummy_params(table, torch_dtype, stack.device, seed)
-    elif load_format in ("auto", "safetensors"):
-        flat = load_params(table, Checkpoint(folder, adapter.prefixes), torch_dtype, stack.device)
-    else:
-        raise ConfigError("model.load_format", f"expected auto, safetensors or dummy, got {load_format!r}")
+    params = _read(folder, spec, stack, load_format, seed)
     if isinstance(ops, InvariantOps):
-        for weight in {tensor.shape: tensor for tensor in flat.values() if tensor.dim() == 2}.values():
-            ops.check(weight)
+        ops.check_all(
+            tensor for block in params.blocks for tensor in (block.qkv, block.out, block.up, block.down)
+        )
     identity = f"dummy {seed}" if load_format == "dummy" else weights_identity(folder)
-    return Decoder(spec, _assemble(spec, flat), stack, ops, context, identity)
+    Packer(ops, _rounding(quantization, quantization_group)).pack(params, spec)
+    return Decoder(spec, params, stack, ops, context, identity)

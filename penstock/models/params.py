@@ -15,6 +15,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from penstock.kernels.ops import Weight
+
 Index = tuple[slice | int, ...]
 
 
@@ -49,28 +51,28 @@ class Param:
 class BlockParams:
     """Weights of one block; those that the spec does not call for stay None."""
 
-    qkv: Tensor
+    qkv: Weight
     """``[Q + 2K, E]``."""
-    out: Tensor
+    out: Weight
     """``[E, Q]``."""
     qkv_bias: Tensor | None = None
     out_bias: Tensor | None = None
     q_norm: Tensor | None = None
     k_norm: Tensor | None = None
-    up: Tensor | None = None
+    up: Weight | None = None
     """``[2F, E]``, gate above up, when gated; else ``[F, E]``."""
     up_bias: Tensor | None = None
-    down: Tensor | None = None
+    down: Weight | None = None
     """``[E, F]``."""
     down_bias: Tensor | None = None
-    router: Tensor | None = None
+    router: Weight | None = None
     """``[X, E]``."""
-    experts_up: Tensor | None = None
+    experts_up: Tensor | list[Weight] | None = None
     """``[X, 2F, E]``."""
-    experts_down: Tensor | None = None
+    experts_down: Tensor | list[Weight] | None = None
     """``[X, E, F]``."""
-    shared_up: Tensor | None = None
-    shared_down: Tensor | None = None
+    shared_up: Weight | None = None
+    shared_down: Weight | None = None
     shared_gate: Tensor | None = None
     """``[1, E]``."""
     attn_in: Tensor | None = None
@@ -93,13 +95,13 @@ class ModelParams:
 
     embed: Tensor
     """``[V, W]``."""
-    head: Tensor
+    head: Weight
     """``[V, W]``; the same tensor as ``embed`` when tied."""
     blocks: list[BlockParams]
     positions: Tensor | None = None
-    project_in: Tensor | None = None
+    project_in: Weight | None = None
     """``[E, W]``."""
-    project_out: Tensor | None = None
+    project_out: Weight | None = None
     """``[W, E]``."""
     final: Tensor | None = None
     final_bias: Tensor | None = None

@@ -30,6 +30,10 @@ class PromptRows:
     targets: NDArray[np.int32]
     """The prompt tokens that these rows predict."""
 
+    def wanted(self) -> Ints:
+        """Return the rows."""
+        return self.first_row + np.arange(len(self.targets))
+
 
 @dataclass(slots=True)
 class StepBatch:
@@ -89,8 +93,7 @@ def build_batch(items: tuple[WorkItem, ...], table: SlotTable, device: torch.dev
     sampling = np.flatnonzero(sampled_S)
     prompts = _prompt_rows(items_S, slots_S, starts_S, ends_S, last_rows_S, table)
     pooled = pooled_rows(items_S, slots_S, starts_S, ends_S, last_rows_S, table)
-    wanted_N = [last_rows_S[sampling], *(p.first_row + np.arange(len(p.targets)) for p in prompts)]
-    wanted_N += [p.first_row + np.arange(p.rows) for p in pooled]
+    wanted_N = [last_rows_S[sampling], *(p.wanted() for p in prompts), *(p.wanted() for p in pooled)]
     send = _Sender(device)
     return StepBatch(
         rows=StepRows(

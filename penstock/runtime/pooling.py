@@ -29,6 +29,10 @@ class PooledRows:
     first_row: int
     rows: int
 
+    def wanted(self) -> Ints:
+        """Return the rows."""
+        return self.first_row + np.arange(self.rows)
+
     def total(self, hidden_NE: Tensor) -> Tensor:
         """Return the sum of these rows in float32, ``[E]``, on their device."""
         return hidden_NE[self.first_row : self.first_row + self.rows].float().sum(dim=0)

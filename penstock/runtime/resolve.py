@@ -11,6 +11,7 @@ import torch
 
 from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
 from penstock.core.errors import ConfigError
+from penstock.kernels.native.library import isa, why_missing
 from penstock.models.load import DTYPES, read_spec, resolve_folder
 from penstock.models.spec import ModelSpec
 from penstock.runtime.estimate import weight_bytes
@@ -40,6 +41,10 @@ class Facts:
     cores: int
     threads_from_env: int | None = None
     """``OMP_NUM_THREADS``, if set."""
+    no_kernels: str | None = None
+    """Why there are no compiled CPU kernels here; None where they are."""
+    isa: str = ""
+    """The instruction set that they use."""
 
 
 def gather_facts(config: Config) -> Facts:
@@ -60,6 +65,8 @@ def gather_facts(config: Config) -> Facts:
         cuda=torch.cuda.is_available(),
         cores=usable_cores(),
         threads_from_env=int(env) if env.isdigit() and int(env) > 0 else None,
+        no_kernels=why_missing(),
+        isa="" if why_missing() else isa(),
     )
 
 
@@ -126,11 +133,27 @@ def _model(given: ModelConfig, facts: Facts, decisions: list[Decision]) -> Model
         raise ConfigError("model.device", "asked for cuda, but torch finds no CUDA device here")
     if given.dtype == "auto":
         decide("dtype", str(facts.spec.dtype).removeprefix("torch."), "the checkpoint's own")
+    if given.kernels == "auto":
+        decide(
+            "kernels",
+            *_kernels(str(found.get("device", given.device)), str(found.get("dtype", given.dtype)), facts),
+        )
     if given.max_model_len == 0:
         decide("max_model_len", facts.spec.max_position, "the model's own limit")
     if given.cuda_graphs and found.get("device", given.device) != "cuda":
         found["cuda_graphs"] = False
     return msgspec.structs.replace(given, **found)
+
+
+def _kernels(device: str, dtype: str, facts: Facts) -> tuple[str, str]:
+    """Return which dense operations to use, and why."""
+    if device != "cpu":
+        return "torch", "the compiled kernels are for CPUs"
+    if facts.no_kernels is not None:
+        return "torch", f"slower: {facts.no_kernels}"
+    if dtype not in ("float32", "bfloat16"):
+        return "torch", f"the compiled kernels take float32 and bfloat16, not {dtype}"
+    return "native", f"compiled, for {facts.isa}"
 
 
 def _cache(given: CacheConfig, on_cuda: bool, decisions: list[Decision]) -> CacheConfig:

@@ -16,9 +16,9 @@ def _texts():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bits_do_not_depend_on_batch_or_chunks(tiny, family):
+def test_bits_do_not_depend_on_batch_or_chunks(tiny, kernels, family):
     model = tiny(family)
-    decoder = load_model(str(model.folder), batch_invariant=True)
+    decoder = load_model(str(model.folder), kernels=kernels, batch_invariant=True)
     texts = _texts()
     alone = [Paged(decoder, [text], page_size=16, seed=i).run(0) for i, text in enumerate(texts)]
     for text, logits in zip(texts, alone, strict=True):
@@ -29,16 +29,18 @@ def test_bits_do_not_depend_on_batch_or_chunks(tiny, family):
             assert torch.equal(want, got)
 
 
-def test_int8_stays_invariant(tiny):
-    decoder = load_model(str(tiny("llama").folder), batch_invariant=True, kv_cache_dtype="int8")
+def test_int8_stays_invariant(tiny, kernels):
+    decoder = load_model(
+        str(tiny("llama").folder), kernels=kernels, batch_invariant=True, kv_cache_dtype="int8"
+    )
     texts = _texts()[:3]
     alone = [Paged(decoder, [text]).run(0) for text in texts]
     together = Paged(decoder, texts, seed=4).run_mixed([7, 64, 1])
     assert all(torch.equal(want, got) for want, got in zip(alone, together, strict=True))
 
 
-def test_order_of_sequences_does_not_matter(tiny):
-    decoder = load_model(str(tiny("qwen3-moe").folder), batch_invariant=True)
+def test_order_of_sequences_does_not_matter(tiny, kernels):
+    decoder = load_model(str(tiny("qwen3-moe").folder), kernels=kernels, batch_invariant=True)
     texts = _texts()
     first = Paged(decoder, texts).run_mixed([13] * 5)
     second = Paged(decoder, texts[::-1]).run_mixed([13] * 5)[::-1]

@@ -120,12 +120,13 @@ def test_dummy_needs_only_the_config(family, tmp_path):
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
-def test_weight_bytes(tiny):
+def test_weight_bytes(tiny, kernels):
     for family in ("llama", "llama-bias", "opt-post", "qwen2-moe", "gpt-neox"):
         model = tiny(family)
         own = sum(p.numel() * 4 for p in model.oracle.parameters())
         tables = sum(table.nbytes() for table in model.decoder._ropes)
-        assert model.decoder.weight_bytes() == own + tables, family
+        padding = own if kernels == "native" else 0  # packed panels are 64 outputs wide, these models less
+        assert own + tables <= model.decoder.weight_bytes() <= own + tables + padding, family
 
 
 def test_eos_ids_of_the_generation_config(tiny, folder):

@@ -48,6 +48,20 @@ def test_autos_on_cpu():
     assert all(d.why for d in decisions)
 
 
+def test_kernels_are_taken_where_they_can_be():
+    def found(facts, **model):
+        config, decisions = resolve(Config(model=ModelConfig(**model)), facts)
+        return config.model.kernels, {d.name: d.why for d in decisions}.get("model.kernels", "")
+
+    fast = replace(CPU, isa="avx512")
+    assert found(fast) == ("native", "compiled, for avx512")
+    assert found(fast, dtype="float16")[0] == "torch"
+    assert found(fast, kernels="torch") == ("torch", "")
+    assert found(CUDA)[0] == "torch"
+    kernels, why = found(replace(CPU, no_kernels="the CPU kernels were not built"))
+    assert kernels == "torch" and "slower" in why and "not built" in why
+
+
 def test_autos_on_cuda():
     config, decisions = resolve(Config(), CUDA)
     assert (config.model.device, config.cache.block_size) == ("cuda", 16)
@@ -60,7 +74,7 @@ def test_what_was_given_stays_and_needs_no_decision():
     given = Config(
         model=ModelConfig(
             model="org/name", served_model_name="x", device="cpu", dtype="float16", max_model_len=100,
-            cuda_graphs=False,
+            cuda_graphs=False, kernels="torch",
         ),
         cache=CacheConfig(block_size=8, kv_cache_memory_bytes=5),
         schedule=ScheduleConfig(max_num_batched_tokens=64, pipeline_depth=1),

@@ -1,0 +1,65 @@
+// The C interface of the library. All matrices are row-major; strides count elements.
+// Legend: M rows of activations, K input features, N output features, G groups of inputs.
+#pragma once
+#include <cstdint>
+
+extern "C" {
+
+// Types of activations.
+enum ps_type : int32_t { PS_F32 = 0, PS_BF16 = 1 };
+
+// How the weights of a linear layer are kept; see weights.h.
+enum ps_format : int32_t { PS_W_F32 = 0, PS_W_BF16 = 1, PS_W_U8 = 2, PS_W_U4 = 3 };
+
+// What is done to the sums before they are written.
+enum ps_act : int32_t { PS_NONE = 0, PS_SILU = 1, PS_GELU_TANH = 2, PS_RELU = 3 };
+
+// A packed weight matrix. Quantised weights mean  w[n, k] = scale[g, n] * (code[n, k] - zero)  or, with
+// offsets,  scale[g, n] * code[n, k] - offset[g, n],  with g = k / group.
+struct ps_weight {
+    int32_t format;
+    int32_t gated;        // rows are gate and up, interleaved by 32: the product has n / 2 columns
+    int64_t n, k;         // as in the checkpoint; padded inside
+    int64_t group;        // inputs per scale; 0 when not quantised
+    int32_t zero;         // the code that means 0, without offsets
+    int32_t reserved;
+    const void* codes;    // packed
+    const uint16_t* scales;   // float16 [G, padded n]
+    const uint16_t* offsets;  // float16 [G, padded n], or null
+    const float* bias;        // [padded n] or null
+};
+
+// Instruction sets, weakest first: 0 none usable, 1 avx2, 2 avx512, 3 avx512 with bf16 and vnni.
+int32_t ps_isa_best();
+int32_t ps_isa_current();
+int32_t ps_isa_force(int32_t isa);  // returns what is used from now on: at most the best
+
+// Start the compute threads (the caller is one of them); cpus may be null. Returns how many there are.
+int32_t ps_team_start(int32_t threads, const int32_t* cpus, int32_t spin_us);
+void ps_team_stop();
+
+// Bytes of the packed codes of a matrix.
+int64_t ps_packed_bytes(int32_t format, int32_t gated, int64_t n, int64_t k);
+int64_t ps_padded_n(int32_t gated, int64_t n);  // outputs after padding: length of scales and bias
+// The matrix row behind each packed output, or -1: how to arrange scales, offsets and bias.
+void ps_source_rows(int32_t gated, int64_t n, int64_t* rows);
+// Pack. `source` is [n, k]: float32, bfloat16 bits, or one code per byte (u8 and u4).
+void ps_pack(int32_t format, int32_t gated, int64_t n, int64_t k, const void* source, void* packed);
+
+// out[M, n] = act(x @ w.T + bias) + residual;  with a gated weight out[M, n / 2] = act(gate) * up + residual.
+// Returns 0, or -1 if no usable instruction set.
+int32_t ps_linear(const ps_weight* w, const void* x, int32_t x_type, int64_t m, int64_t ldx, void* out,
+                  int32_t out_type, int64_t ldo, const void* residual, int64_t ldr, int32_t act);
+
+// out = x / rms(x) * (weight + offset), over rows of k; with `add`, x + add is normalised and written to `sum`.
+int32_t ps_rms_norm(const void* x, const void* add, void* sum, const void* weight, float eps, float offset,
+                    int32_t type, int64_t rows, int64_t k, int64_t ldx, void* out);
+
+// Rotate the first 2 * r of each head's d dims by half pairs (i, i + r), in place. heads are [rows, h, d].
+int32_t ps_rotate(void* heads, int32_t type, int64_t rows, int64_t h, int64_t d, int64_t ld, const float* cos,
+                  const float* sin, int64_t r);
+
+// out = act(gate) * up, over rows of k.
+int32_t ps_gate(const void* gate, const void* up, int32_t act, int32_t type, int64_t rows, int64_t k, int64_t ldg,
+                int64_t ldu, void* out);
+}

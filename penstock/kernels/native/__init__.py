@@ -1,0 +1,1 @@
+"""The CPU kernels of `penstock/kernels/csrc` behind the protocols of `penstock.kernels`."""

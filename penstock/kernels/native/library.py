@@ -1,0 +1,135 @@
+"""The compiled kernels: found, loaded, typed. Where there are none, the reason is at hand.
+
+The library is plain C (`penstock/kernels/csrc/api.h`), so ctypes loads it and any version of torch
+and Python will do; the interpreter lock is released while a kernel runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+from penstock.core.errors import ConfigError
+
+ISAS = ("none", "avx2", "avx512", "avx512_bf16")
+"""Instruction sets by the library's numbers, weakest first."""
+
+_INT32, _INT64, _PTR, _FLOAT = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
+
+
+class WeightStruct(ctypes.Structure):
+    """``ps_weight`` of api.h."""
+
+    _fields_ = (
+        ("format", _INT32),
+        ("gated", _INT32),
+        ("n", _INT64),
+        ("k", _INT64),
+        ("group", _INT64),
+        ("zero", _INT32),
+        ("reserved", _INT32),
+        ("codes", _PTR),
+        ("scales", _PTR),
+        ("offsets", _PTR),
+        ("bias", _PTR),
+    )
+
+
+_FUNCTIONS = {
+    "ps_isa_best": (_INT32, ()),
+    "ps_isa_current": (_INT32, ()),
+    "ps_isa_force": (_INT32, (_INT32,)),
+    "ps_team_start": (_INT32, (_INT32, _PTR, _INT32)),
+    "ps_team_stop": (None, ()),
+    "ps_packed_bytes": (_INT64, (_INT32, _INT32, _INT64, _INT64)),
+    "ps_padded_n": (_INT64, (_INT32, _INT64)),
+    "ps_source_rows": (None, (_INT32, _INT64, _PTR)),
+    "ps_pack": (None, (_INT32, _INT32, _INT64, _INT64, _PTR, _PTR)),
+    "ps_linear": (
+        _INT32,
+        (
+            ctypes.POINTER(WeightStruct),
+            _PTR,
+            _INT32,
+            _INT64,
+            _INT64,
+            _PTR,
+            _INT32,
+            _INT64,
+            _PTR,
+            _INT64,
+            _INT32,
+        ),
+    ),
+    "ps_rms_norm": (
+        _INT32,
+        (_PTR, _PTR, _PTR, _PTR, _FLOAT, _FLOAT, _INT32, _INT64, _INT64, _INT64, _PTR),
+    ),
+    "ps_rotate": (_INT32, (_PTR, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR, _PTR, _INT64)),
+    "ps_gate": (_INT32, (_PTR, _PTR, _INT32, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR)),
+}
+
+
+class Missing(Exception):
+    """There are no kernels here; the text says why and what to do."""
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Return the loaded library, its functions typed.
+
+    Raises:
+        Missing: it was not built, cannot be loaded, or this processor has no instruction set that it knows.
+        ConfigError: PENSTOCK_ISA names none.
+    """
+    found = sorted(Path(__file__).parent.glob("_kernels*.so"))
+    if not found:
+        raise Missing(
+            "the CPU kernels were not built (no C++ compiler at installation, or not an x86-64 machine)"
+        )
+    try:
+        lib = ctypes.CDLL(str(found[-1]))
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(lib, name)
+            function.restype, function.argtypes = result, list(arguments)
+    except (OSError, AttributeError) as error:
+        raise Missing(f"the CPU kernels cannot be loaded ({error}); install penstock again") from error
+    if lib.ps_isa_best() == 0:
+        raise Missing("the CPU kernels need AVX2, which this processor has not")
+    wanted = os.environ.get("PENSTOCK_ISA", "")
+    if wanted:
+        if wanted not in ISAS[1:]:
+            raise ConfigError("PENSTOCK_ISA", f"expected one of {', '.join(ISAS[1:])}, got {wanted!r}")
+        lib.ps_isa_force(ISAS.index(wanted))
+    atexit.register(lib.ps_team_stop)
+    return lib
+
+
+def why_missing() -> str | None:
+    """Return why there are no kernels here, or None where they are."""
+    try:
+        library()
+    except Missing as missing:
+        return str(missing)
+    return None
+
+
+def isa() -> str:
+    """Return the name of the instruction set in use."""
+    return ISAS[library().ps_isa_current()]
+
+
+def start_team(threads: int, spin_us: int = 100) -> int:
+    """Start the compute threads; the calling thread is one of them.
+
+    Args:
+        threads: how many compute.
+        spin_us: microseconds that an idle thread looks for the next call before it sleeps.
+
+    Returns:
+        How many there are.
+    """
+    return int(library().ps_team_start(threads, None, spin_us))
