@@ -49,7 +49,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = "auto"
     kernels: Annotated[
         Literal["auto", "native", "torch"],
-        _doc("Dense operations on CPU: the compiled kernels, or torch's; auto takes the kernels where it can"),
+        _doc(
+            "Dense operations on CPU: the compiled kernels, or torch's; auto takes the kernels where it can"
+        ),
     ] = "auto"
     quantization: Annotated[
         Literal["none", "int8", "int4"],
