@@ -58,13 +58,15 @@ def create_app(engine: AsyncEngine, config: Config, keys: KeyStore | None = None
         ConfigError: the keys file of the settings cannot be used.
     """
     app = FastAPI(title="Penstock", redirect_slashes=False)
-    app.state.service = build_service(engine, config)
+    keys = keys or key_store(config.server)
+    service = app.state.service = build_service(engine, config)
+    keys.follow(service.metrics.tenants.configure)  # whoever has a key has series of its own
     app.state.responses = ResponseStore(config.server.responses_bytes, config.server.responses_ttl)
     for router in ROUTERS:
         app.include_router(router)
     for refused in (HTTPException, RequestValidationError):  # all others reach the envelope
         app.add_exception_handler(refused, _answer_error)
-    app.add_middleware(Envelope, keys=keys or key_store(config.server), root_path=config.server.root_path)
+    app.add_middleware(Envelope, keys=keys, root_path=config.server.root_path)
     if config.server.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

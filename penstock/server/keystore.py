@@ -49,6 +49,7 @@ class KeyStore:
         self._now = now
         self._seen = _stamp(path) if path is not None else None
         self._ring = {**load_keys(path), **self._fixed} if path is not None else self._fixed
+        self._follower: Callable[[set[str]], None] = lambda tenants: None
 
     def find(self, key: str) -> Principal | None:
         """Return whose key it is; None if it is unknown or has expired."""
@@ -56,6 +57,14 @@ class KeyStore:
         if held is None or (held.expires is not None and held.expires <= self._now()):
             return None
         return held.principal
+
+    def follow(self, call: Callable[[set[str]], None]) -> None:
+        """Tell the names of the tenants that have keys: now, and whenever other keys hold."""
+        self._follower = call
+        self._tell()
+
+    def _tell(self) -> None:
+        self._follower({held.principal.tenant for held in self._ring.values() if held.principal.tenant})
 
     def reload(self, force: bool = False) -> bool:
         """Read the keys file again if it has changed; True if other keys hold now. Blocks on the disk."""
@@ -71,6 +80,7 @@ class KeyStore:
             logger.error("the keys file was not taken over, the old keys still hold: %s", error.message)
             return False
         self._ring = {**found, **self._fixed}
+        self._tell()
         logger.info("the keys file was read again: %d keys", len(found))
         return True
 

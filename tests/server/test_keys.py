@@ -117,6 +117,18 @@ def test_a_changed_file_is_taken_over_and_a_broken_one_is_not(tmp_path, caplog):
     assert store.reload() is False and store.find("sk-new") is not None
 
 
+def test_whoever_follows_hears_of_the_tenants_at_once_and_after_changes(tmp_path):
+    path, heard = tmp_path / "keys.toml", []
+    path.write_text('[[keys]]\nname = "one"\nkey = "a"\n[[keys]]\nname = "two"\nkey = "b"\n')
+    store = KeyStore(path=path)
+    store.follow(heard.append)
+    path.write_text('[[keys]]\nname = "three"\nkey = "a"\n')
+    store.reload(force=True)
+    path.write_text("broken")
+    store.reload(force=True)
+    assert heard == [{"one", "two"}, {"three"}]
+
+
 def test_keys_expire(tmp_path):
     path = tmp_path / "keys.toml"
     path.write_text(GOOD)

@@ -37,7 +37,9 @@ class Served:
     def __init__(self, folder, drain_timeout):
         config = tiny_config(folder, inproc=False)
         server = msgspec.structs.replace(config.server, port=0, drain_timeout=drain_timeout)
-        config = msgspec.structs.replace(config, server=server)
+        # Few at once, so that the last ones are still waiting when the first have ended.
+        schedule = msgspec.structs.replace(config.schedule, max_num_seqs=2)
+        config = msgspec.structs.replace(config, server=server, schedule=schedule)
         self.process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, msgspec.json.encode(config).decode()],
             stdout=subprocess.PIPE,
@@ -85,7 +87,7 @@ def load(served, count, tokens):
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 30
-    while httpx.get(f"{served.url}/load").json()["server_load"] < count:
+    while httpx.get(f"{served.url}/load").json()["server_load"] + len(results) < count:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return results, threads
