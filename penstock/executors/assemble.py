@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import torch
@@ -16,6 +15,7 @@ from penstock.core.executor import ExecutorSpec
 from penstock.kernels.native.library import start_team
 from penstock.kernels.store import KVStore
 from penstock.models.decoder import Decoder
+from penstock.models.files import files_at
 from penstock.models.load import DTYPES, load_model
 from penstock.runtime.estimate import Shape, check_weights, weight_bytes
 from penstock.runtime.grammar.backends import resolve_backend
@@ -170,17 +170,12 @@ def fingerprint(config: Config, facts: Facts, kv_format: str) -> str:
     It covers the model's config, its weights (names, sizes and times of the files, or the seed of random
     ones), the dtype, the way rows are computed, and the KV format.
     """
-    model, folder = config.model, facts.folder
+    model, files = config.model, files_at(facts.folder)
     parts: list[object] = [kv_format, model.dtype, model.batch_invariant, model.max_model_len]
     parts += [model.kernels, model.quantization, model.quantization_group]
-    parts.append(json.loads((folder / "config.json").read_text()))
+    parts.append(files.raw())
     if model.load_format == "dummy":
         parts.append(("dummy", model.seed))
     else:
-        parts += [_stamp(path) for path in sorted(folder.glob("*.safetensors*"))]
+        parts += files.stamps()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _stamp(path: Path) -> tuple[str, int, int]:
-    stat = path.stat()
-    return path.name, stat.st_size, stat.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from penstock.core.errors import ConfigError
-from penstock.models.params import Param, Recipe
+from penstock.kernels.codes import Codes, stack
+from penstock.models.params import Filled, Param, Piece, Recipe
+from penstock.models.source import Source
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -78,6 +81,10 @@ class Checkpoint:
                 return prefix + bare
         return None
 
+    def quantised(self, name: str) -> bool:
+        """Return False: tensors are what they are here."""
+        return False
+
     def read(self, name: str) -> Tensor:
         """Return a tensor, mapped from its file.
 
@@ -101,44 +108,82 @@ class Checkpoint:
         self._files.clear()
 
 
-def _recipe_for(param: Param, checkpoint: Checkpoint) -> Recipe:
+def _recipe_for(param: Param, source: Source) -> Recipe:
     for recipe in param.recipes:
-        if checkpoint.find(recipe[0].name) is not None:
+        if source.find(recipe[0].name) is not None:
             return recipe
     return param.recipes[0]
 
 
 def load_params(
-    params: Iterable[Param], checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
+    params: Iterable[Param], source: Source, dtype: torch.dtype, device: torch.device
+) -> dict[str, Filled]:
     """Fill every parameter from the checkpoint.
+
+    A parameter whose pieces are all quantised stays so if they can be stacked; any other is spelled out.
 
     Raises:
         ConfigError: a tensor is missing, unreadable, or of another shape than the config calls for.
     """
-    return {
-        param.name: _fill(torch.empty(param.shape, dtype=dtype, device=device), param, checkpoint)
-        for param in params
-    }
+    return {param.name: _fill(param, source, dtype, device) for param in params}
 
 
-def _fill(target: Tensor, param: Param, checkpoint: Checkpoint) -> Tensor:
-    for piece in _recipe_for(param, checkpoint):
-        found = checkpoint.read(piece.name)
+def _fill(param: Param, source: Source, dtype: torch.dtype, device: torch.device) -> Filled:
+    recipe = _recipe_for(param, source)
+    if len(param.shape) > 1 and all(source.quantised(piece.name) for piece in recipe):
+        coded = _stacked(param, recipe, source, device)
+        if coded is not None:
+            return coded
+    target = torch.empty(param.shape, dtype=dtype, device=device)
+    for piece in recipe:
         view = target[piece.at] if piece.at else target
-        try:
-            source = piece.take(found) if piece.take is not None else found
-            fits = source.shape == view.shape
-        except (RuntimeError, IndexError):
-            fits = False
-        if not fits:
-            shown = "x".join(map(str, view.shape)) if piece.take is None else "another shape"
-            raise ConfigError(
-                "model.model",
-                f"tensor {piece.name!r} is {'x'.join(map(str, found.shape))}, the config calls for {shown}",
-            )
-        view.copy_(source)
+        part = _part(piece, source, view.shape)
+        view.copy_(part.dequantised() if isinstance(part, Codes) else part)
     return target
+
+
+def _stacked(
+    param: Param, recipe: Recipe, source: Source, device: torch.device
+) -> Codes | list[Codes] | None:
+    """Return the pieces as one quantised matrix, or one per place of the first axis; None if some cannot."""
+    places = torch.arange(math.prod(param.shape[:-1])).view(param.shape[:-1])
+    spots = [places[piece.at] if piece.at else places for piece in recipe]
+    found = sorted(zip(spots, recipe, strict=True), key=lambda one: int(one[0].min()))
+    rows = param.shape[-2]
+    whole: list[Codes | None] = []
+    parts: list[Codes] = []
+    for spot, piece in found:
+        part = _part(piece, source, torch.Size((*spot.shape, param.shape[-1])))
+        assert isinstance(part, Codes)
+        parts.append(part)
+        if (int(spot.max()) + 1) % rows == 0:
+            whole.append(stack(parts))
+            parts = []
+    if any(one is None for one in whole):
+        return None
+    there = [one.to(device) for one in whole if one is not None]
+    return there if len(param.shape) > 2 else there[0]
+
+
+def _part(piece: Piece, source: Source, shape: torch.Size) -> Tensor | Codes:
+    """Read a piece of the given shape."""
+    found = source.read(piece.name)
+    try:
+        part = found if piece.take is None else _taken(found, piece.take)
+        fits = part.shape == shape
+    except (RuntimeError, IndexError):
+        fits = False
+    if fits:
+        return part
+    shown = "x".join(map(str, shape)) if piece.take is None else "another shape"
+    raise ConfigError(
+        "model.model",
+        f"tensor {piece.name!r} is {'x'.join(map(str, found.shape))}, the config calls for {shown}",
+    )
+
+
+def _taken(found: Tensor | Codes, take: Callable[[Tensor], Tensor]) -> Tensor | Codes:
+    return found.rows(take(torch.arange(found.shape[0]))) if isinstance(found, Codes) else take(found)
 
 
 def dummy_params(

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from penstock.core.errors import ConfigError
 from penstock.kernels.codec import make_codec
 from penstock.kernels.compile import AttentionStack, compile_attention
 from penstock.kernels.invariant_ops import InvariantOps
 from penstock.kernels.ops import Ops, TorchOps
-from penstock.models.checkpoint import Checkpoint, dummy_params, load_params
+from penstock.models.checkpoint import dummy_params, load_params
 from penstock.models.decoder import Decoder
 from penstock.models.families import adapter_for
 from penstock.models.families.base import dtype_of, token_ids
+from penstock.models.files import files_at
 from penstock.models.pack import Packer, Rounding
-from penstock.models.params import BlockParams, ModelParams
+from penstock.models.params import BlockParams, Filled, ModelParams
 from penstock.models.spec import ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,64 +57,24 @@ def resolve_folder(model: str, revision: str = "", *, weights: bool = True) -> P
         ) from error
 
 
-def read_config(folder: Path) -> Any:
-    """Return the transformers config of a model folder.
+def read_spec(path: Path) -> ModelSpec:
+    """Return the spec of a model on disk; eos ids come from generation_config.json where it has them.
 
     Raises:
-        ConfigError: config.json is missing or unreadable, names no supported architecture, or is quantised.
+        ConfigError: see `ModelFiles.config` and `Adapter.spec`.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ConfigError("model.model", f"{folder} holds no config.json")
-    raw = _read_json(path)
-    adapter_for(raw.get("architectures") or [])
-    if raw.get("quantization_config"):
-        method = raw["quantization_config"].get("quant_method", "unknown")
-        raise ConfigError("model.model", f"quantised checkpoints ({method}) are not supported yet")
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder)
-    except Exception as error:  # Whatever transformers objects to, it is this file.
-        raise ConfigError("model.model", f"{path} is not valid: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ConfigError("model.model", f"{path} is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError("model.model", f"{path} should hold an object, holds a {type(found).__name__}")
-    return found
-
-
-def read_spec(folder: Path) -> ModelSpec:
-    """Return the spec of a model folder; eos ids come from generation_config.json where it has them.
-
-    Raises:
-        ConfigError: see `read_config` and `Adapter.spec`.
-    """
-    config = read_config(folder)
+    files = files_at(path)
+    config = files.config()
     name, adapter = adapter_for(config.architectures)
     text = getattr(config, "text_config", config)
     try:
         spec = replace(adapter.spec(text), architecture=name)
     except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError("model.model", f"{folder / 'config.json'}: {error}") from error
+        raise ConfigError("model.model", f"config of {path}: {error}") from error
     if text is not config:
         spec = replace(spec, dtype=dtype_of(config))
-    path = folder / "generation_config.json"
-    if path.is_file():
-        # Chat models list their end-of-turn id only there.
-        spec = replace(spec, eos_ids=token_ids(_read_json(path).get("eos_token_id")) or spec.eos_ids)
-    return spec
-
-
-def weights_identity(folder: Path) -> str:
-    """Return a string that changes when the weight files do: their names, sizes and times."""
-    files = sorted(folder.glob("*.safetensors"))
-    return repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+    # Chat models list their end-of-turn id only in the generation config.
+    return replace(spec, eos_ids=token_ids(files.generation().get("eos_token_id")) or spec.eos_ids)
 
 
 def _context(spec: ModelSpec, max_model_len: int) -> int:
@@ -157,10 +117,10 @@ def _rounding(quantization: str, group: int) -> Rounding:
     return Rounding({"none": 0, "int8": 8, "int4": 4}[quantization], group)
 
 
-def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
+def _assemble(spec: ModelSpec, flat: Mapping[str, Filled]) -> ModelParams:
     """Sort ``<layer>.<slot>`` names into blocks."""
-    blocks: list[dict[str, Tensor]] = [{} for _ in spec.blocks]
-    edges: dict[str, Tensor] = {}
+    blocks: list[dict[str, Any]] = [{} for _ in spec.blocks]
+    edges: dict[str, Any] = {}
     for name, tensor in flat.items():
         layer, _, slot = name.partition(".")
         if slot:
@@ -171,14 +131,15 @@ def _assemble(spec: ModelSpec, flat: dict[str, Tensor]) -> ModelParams:
     return ModelParams(**edges, blocks=[BlockParams(**block) for block in blocks])
 
 
-def _read(folder: Path, spec: ModelSpec, stack: AttentionStack, load_format: str, seed: int) -> ModelParams:
+def _read(path: Path, spec: ModelSpec, stack: AttentionStack, load_format: str, seed: int) -> ModelParams:
     """Fill the table of parameters from the checkpoint, or with random numbers."""
     _, adapter = adapter_for([spec.architecture])
     table = adapter.params(spec)
     if load_format == "dummy":
-        flat = dummy_params(table, stack.dtype, stack.device, seed)
+        flat: Mapping[str, Filled] = dummy_params(table, stack.dtype, stack.device, seed)
     elif load_format in ("auto", "safetensors"):
-        flat = load_params(table, Checkpoint(folder, adapter.prefixes), stack.dtype, stack.device)
+        source = files_at(path).source(adapter.prefixes, stack.dtype)
+        flat = load_params(table, source, stack.dtype, stack.device)
     else:
         raise ConfigError("model.load_format", f"expected auto, safetensors or dummy, got {load_format!r}")
     return _assemble(spec, flat)
@@ -237,10 +198,10 @@ def load_model(
         batch_invariant=batch_invariant,
     )
     params = _read(folder, spec, stack, load_format, seed)
+    identity = f"dummy {seed}" if load_format == "dummy" else repr(files_at(folder).stamps())
+    Packer(ops, _rounding(quantization, quantization_group)).pack(params, spec)
     if isinstance(ops, InvariantOps):
         ops.check_all(
             tensor for block in params.blocks for tensor in (block.qkv, block.out, block.up, block.down)
         )
-    identity = f"dummy {seed}" if load_format == "dummy" else weights_identity(folder)
-    Packer(ops, _rounding(quantization, quantization_group)).pack(params, spec)
     return Decoder(spec, params, stack, ops, context, identity)

@@ -20,15 +20,17 @@ class Rounding:
     group: int = 0
     """Inputs that share a scale under 4 bits; under 8 bits all of an output do."""
 
-    def __call__(self, weight_OI: Tensor) -> Tensor | Codes:
-        """Return a matrix of a block, rounded."""
-        if not self.bits:
+    def __call__(self, weight_OI: Tensor | Codes) -> Tensor | Codes:
+        """Return a matrix of a block, rounded; one that is quantised stays as it is."""
+        if not self.bits or isinstance(weight_OI, Codes):
             return weight_OI
         return round_to_nearest(weight_OI, self.bits, self.group if self.bits == 4 else 0)
 
-    def head(self, weight_OI: Tensor) -> Tensor | Codes:
+    def head(self, weight_OI: Tensor | Codes) -> Tensor | Codes:
         """Return the output head, rounded to 8 bits at most: errors there go straight into the choice."""
-        return round_to_nearest(weight_OI, 8) if self.bits else weight_OI
+        if not self.bits or isinstance(weight_OI, Codes):
+            return weight_OI
+        return round_to_nearest(weight_OI, 8)
 
 
 class Packer:
@@ -47,10 +49,12 @@ class Packer:
         """Pack every matrix that is multiplied with. The embedding stays: its rows are looked up."""
         for block, own in zip(spec.blocks, params.blocks, strict=True):
             self._block(own, block)
-        if isinstance(params.head, Tensor):
+            _unpacked(own)
+        if isinstance(params.head, Tensor | Codes):
             params.head = self._ops.pack(self._round.head(params.head))
         params.project_in = self._maybe(params.project_in)
         params.project_out = self._maybe(params.project_out)
+        _unpacked(params)
 
     def _block(self, own: BlockParams, block: BlockSpec) -> None:
         own.qkv = self._packed(own.qkv, own.qkv_bias)
@@ -63,18 +67,31 @@ class Packer:
         # The router stays as it is: it is small, and which expert is chosen hangs on its last bits.
         own.shared_up = self._maybe(own.shared_up, None, mlp.act)
         own.shared_down = self._maybe(own.shared_down)
-        if isinstance(own.experts_up, Tensor):
-            own.experts_up = [self._ops.pack(self._round(expert), None, mlp.act) for expert in own.experts_up]
-        if isinstance(own.experts_down, Tensor):
-            own.experts_down = [self._ops.pack(self._round(expert)) for expert in own.experts_down]
+        own.experts_up = self._experts(own.experts_up, mlp.act)
+        own.experts_down = self._experts(own.experts_down)
+
+    def _experts(
+        self, weights: Tensor | list[Weight] | None, gated: str | None = None
+    ) -> list[Weight] | None:
+        return None if weights is None else [self._packed(weight, None, gated) for weight in weights]
 
     def _packed(self, weight: Weight, bias: Tensor | None = None, gated: str | None = None) -> Weight:
-        return self._ops.pack(self._round(weight), bias, gated) if isinstance(weight, Tensor) else weight
+        if not isinstance(weight, Tensor | Codes):
+            return weight
+        return self._ops.pack(self._round(weight), bias, gated)
 
     def _maybe(
         self, weight: Weight | None, bias: Tensor | None = None, gated: str | None = None
     ) -> Weight | None:
         return None if weight is None else self._packed(weight, bias, gated)
+
+
+def _unpacked(params: ModelParams | BlockParams) -> None:
+    """Spell out whatever is quantised still: no product takes it (embedding, router)."""
+    for slot in params.__dataclass_fields__:
+        found = getattr(params, slot)
+        if isinstance(found, Codes):
+            setattr(params, slot, found.plain())
 
 
 def nbytes(weight: Weight | list[Weight] | None) -> int:

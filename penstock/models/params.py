@@ -15,6 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from penstock.kernels.codes import Codes
 from penstock.kernels.ops import Weight
 
 Index = tuple[slice | int, ...]
@@ -28,10 +29,13 @@ class Piece:
     at: Index = ()
     """Where it goes; empty is everywhere."""
     take: Callable[[Tensor], Tensor] | None = None
-    """Applied to the checkpoint tensor first, e.g. to pick the queries of an interleaved matrix."""
+    """Picks rows of the checkpoint tensor first, e.g. the queries of an interleaved matrix."""
 
 
 Recipe = tuple[Piece, ...]
+
+Filled = Tensor | Codes | list[Codes]
+"""A parameter as the checkpoint gives it; where it stacks matrices (experts), quantised ones are a list."""
 
 
 @dataclass(frozen=True, slots=True)

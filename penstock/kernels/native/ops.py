@@ -76,6 +76,8 @@ class NativeOps:
         act: int,
         out: torch.dtype | None = None,
     ) -> Tensor:
+        if weight.order_I is not None:
+            x_NI = x_NI.index_select(1, weight.order_I)
         if x_NI.stride(-1) != 1:
             x_NI = x_NI.contiguous()
         out_NO = x_NI.new_empty((x_NI.shape[0], weight.outputs), dtype=out)

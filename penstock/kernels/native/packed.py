@@ -46,6 +46,8 @@ class Packed:
         self.struct.codes = self.codes.data_ptr()
         self._held = [self.codes]
         rows_P = _source_rows(gated, outputs)
+        self.order_I = weight.order_I if isinstance(weight, Codes) else None
+        """The inputs that the columns stand for, where that is not their own order."""
         if isinstance(weight, Codes):
             self.struct.group, self.struct.zero = weight.group, weight.zero
             self.struct.scales = self._keep(_arranged(weight.scales_GO, rows_P).half())
