@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
+from penstock.observe.milestones import Milestones
+
 STEPS, COUNTERS = 0, 1
 """Threads of a replica."""
 _encode = msgspec.json.Encoder().encode
@@ -30,21 +32,6 @@ class Shape(Protocol):
     def prefill_tokens(self) -> int: ...  # noqa: D102
     @property
     def kv_tokens(self) -> int: ...  # noqa: D102
-
-
-class Milestones(Protocol):
-    """Engine-clock seconds of a request, 0 where not reached (`core.output.Timeline`)."""
-
-    @property
-    def arrival(self) -> float: ...  # noqa: D102
-    @property
-    def first_scheduled(self) -> float: ...  # noqa: D102
-    @property
-    def first_token(self) -> float: ...  # noqa: D102
-    @property
-    def last_token(self) -> float: ...  # noqa: D102
-    @property
-    def finished(self) -> float: ...  # noqa: D102
 
 
 def micros(seconds: float) -> float:

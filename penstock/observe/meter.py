@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from penstock.observe.labels import DEFAULT
 from penstock.observe.metrics import Metrics
-
-
-class Milestones(Protocol):
-    """Engine-clock seconds of a sequence, 0 where not reached (`core.output.Timeline` has them)."""
-
-    @property
-    def arrival(self) -> float: ...  # noqa: D102
-    @property
-    def first_scheduled(self) -> float: ...  # noqa: D102
-    @property
-    def first_token(self) -> float: ...  # noqa: D102
-    @property
-    def last_token(self) -> float: ...  # noqa: D102
-    @property
-    def finished(self) -> float: ...  # noqa: D102
+from penstock.observe.milestones import Milestones
 
 
 class RequestMeter:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from penstock.observe.milestones import Milestones
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -22,21 +24,6 @@ EXPORT_SECONDS = 3.0
 """How long one export may take; at most so long does the end of the server wait for the last one."""
 _OPERATIONS = {"cmpl": "text_completion", "embd": "embeddings"}
 """Operation by the first part of an answer's id; all others are chats."""
-
-
-class Milestones(Protocol):
-    """Engine-clock seconds of a sequence, 0 where not reached (`core.output.Timeline`)."""
-
-    @property
-    def arrival(self) -> float: ...  # noqa: D102
-    @property
-    def first_scheduled(self) -> float: ...  # noqa: D102
-    @property
-    def first_token(self) -> float: ...  # noqa: D102
-    @property
-    def last_token(self) -> float: ...  # noqa: D102
-    @property
-    def preempted(self) -> Sequence[float]: ...  # noqa: D102
 
 
 class NotInstalled(Exception):
