@@ -112,6 +112,13 @@ RULES: tuple[Callable[[_Choice], str | None], ...] = (
 """What must hold between the layers and the axes; each rule returns the reason to refuse, or None."""
 
 
+def _check(choice: _Choice) -> None:
+    for rule in RULES:
+        reason = rule(choice)
+        if reason is not None:
+            raise ConfigError("model", reason)
+
+
 def _fingerprint(layers: Sequence[LayerSpec], dtype: torch.dtype, parts: Sequence[str]) -> str:
     shape = [(s.owner, s.heads, s.kv_heads, s.head_dim, s.scale, s.window, s.softcap) for s in layers]
     text = repr((shape, str(dtype), tuple(parts)))
@@ -129,6 +136,7 @@ def compile_attention(
     placement: Callable[[AttentionBackend], Placement] = Local,
     attention: str = "auto",
     batch_invariant: bool = False,
+    kernels: str = "torch",
 ) -> AttentionStack:
     """Check a combination of axes once at start, and bind it.
 
@@ -142,6 +150,7 @@ def compile_attention(
         placement: makes the placement from the bound backend; local if not given.
         attention: backend name or ``auto``.
         batch_invariant: a row's result must not depend on its batch-mates, nor on chunking.
+        kernels: what computes the dense operations, ``torch`` or ``native``; attention shares its threads.
 
     Raises:
         ConfigError: a rule or every backend refused; the message says why.
@@ -151,11 +160,8 @@ def compile_attention(
     planner = planner or AllRows()
     device = torch.device(device)
     choice = _Choice(tuple(layers), planner, codec, selector, batch_invariant)
-    for rule in RULES:
-        reason = rule(choice)
-        if reason is not None:
-            raise ConfigError("model", reason)
-    need = AttnNeed(device.type, dtype, codec.name, choice.layers, batch_invariant)
+    _check(choice)
+    need = AttnNeed(device.type, dtype, codec.name, choice.layers, batch_invariant, kernels=kernels)
     backend = choose_backend(attention, need)
     owners = [layer for layer in layers if layer.owner == layer.index]
     return AttentionStack(

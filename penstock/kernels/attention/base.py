@@ -31,6 +31,8 @@ class AttnNeed:
     batch_invariant: bool = False
     page_size: int | None = None
     """Tokens per page; None while it is not known yet (the check is repeated when the store is made)."""
+    kernels: str = "torch"
+    """What computes the dense operations beside it: ``torch`` or ``native``."""
 
 
 class KVCodec(Protocol):

@@ -10,12 +10,13 @@ from penstock.kernels.attention.base import AttentionBackend, AttnNeed
 BACKENDS: dict[str, str] = {
     "torch": "penstock.kernels.attention.torch_backend:TorchAttention",
     "invariant": "penstock.kernels.attention.invariant:InvariantAttention",
+    "native": "penstock.kernels.native.attention:NativeAttention",
     "triton": "penstock.kernels.triton.attention:TritonAttention",
     "triton_invariant": "penstock.kernels.triton.attention:TritonInvariantAttention",
 }
 """Name -> ``module:class``; a module is imported when its name is asked for, and it may fail to import."""
 
-_PREFERENCE = {"cuda": ("triton", "torch"), "cpu": ("torch",)}
+_PREFERENCE: dict[str, tuple[str, ...]] = {"cuda": ("triton", "torch"), "cpu": ("native", "torch")}
 _INVARIANT = {"torch": "invariant", "triton": "triton_invariant"}
 """The batch-invariant sibling of a backend; it is meant where that mode is on."""
 

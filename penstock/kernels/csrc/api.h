@@ -62,4 +62,40 @@ int32_t ps_rotate(void* heads, int32_t type, int64_t rows, int64_t h, int64_t d,
 // out = act(gate) * up, over rows of k.
 int32_t ps_gate(const void* gate, const void* up, int32_t act, int32_t type, int64_t rows, int64_t k, int64_t ldg,
                 int64_t ldu, void* out);
+
+// Attention of one layer over paged keys and values; see attend.h for the order of its sums.
+struct ps_attention {
+    const void* q;             // [rows, heads, dim], of `type`
+    void* out;                 // the same, contiguous
+    float* lse;                // [rows, heads]
+    const void* k;             // [blocks, kv_heads, page, dim], of `type`
+    const void* v;
+    const int32_t* table;      // [sequences, ld_table] blocks in order
+    const int64_t* positions;  // [rows]
+    const int64_t* lengths;    // [sequences] keys
+    int64_t ldq, ld_table, heads, kv_heads, dim, page;
+    int64_t window;            // keys that a query sees, itself included; 0 is all
+    float scale;
+    float softcap;             // 0 is none
+    int32_t type;
+};
+
+// Rows of one sequence that go through a range of segments of keys together.
+struct ps_attend_unit {
+    int64_t sequence, row, rows;
+    int64_t from, to;  // segments
+    int64_t part;      // where the states of a divided range begin, in folded rows; -1: not divided
+    int64_t cost;
+};
+
+// The work of a step for layers of one window and one number of heads. `counts` takes the number of units, of joins
+// (which follow the units), and of states. Returns 0, or -1 if `capacity` is too small, with the counts wanted.
+int32_t ps_attend_plan(const int64_t* q_lens, const int64_t* lengths, const int64_t* positions, int64_t sequences,
+                       int64_t heads, int64_t kv_heads, int64_t page, int64_t window, ps_attend_unit* units,
+                       int64_t capacity, int64_t* counts);
+int32_t ps_attend(const ps_attention* call, const ps_attend_unit* units, const int64_t* counts);
+
+// Store rows k and v, [rows, kv_heads, dim], at slots (block * page + offset) of the planes.
+int32_t ps_kv_write(const void* k, const void* v, int64_t ldk, int64_t ldv, int32_t type, const int64_t* slots,
+                    int64_t rows, int64_t kv_heads, int64_t dim, int64_t page, void* k_plane, void* v_plane);
 }

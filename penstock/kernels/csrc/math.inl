@@ -20,6 +20,19 @@ inline Simd::F sigmoid(Simd::F x) {
     return Simd::div(one, Simd::add(one, exponential(Simd::sub(Simd::zero(), x))));
 }
 
+// tanh to about 2 ulp: an odd polynomial near 0 (Cephes), by exponentials further out.
+inline Simd::F tangent(Simd::F x) {
+    Simd::F one = Simd::set(1.0f), size = Simd::absolute(x), square = Simd::mul(x, x);
+    Simd::F p = Simd::set(-5.70498872745e-3f);
+    for (float c : {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f})
+        p = Simd::fma(p, square, Simd::set(c));
+    Simd::F near = Simd::fma(Simd::mul(p, square), x, x);
+    Simd::F e = exponential(Simd::mul(size, Simd::set(-2.0f)));
+    Simd::F far = Simd::div(Simd::sub(one, e), Simd::add(one, e));
+    far = Simd::if_less(x, Simd::zero(), Simd::sub(Simd::zero(), far), far);
+    return Simd::if_less(size, Simd::set(0.625f), near, far);
+}
+
 inline Simd::F activate(int32_t act, Simd::F x) {
     switch (act) {
         case PS_SILU: return Simd::mul(x, sigmoid(x));

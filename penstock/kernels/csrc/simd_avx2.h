@@ -43,6 +43,15 @@ struct Simd {
         x = _mm_max_ps(x, _mm_movehl_ps(x, x));
         return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
     }
+    static F sums(const F (&a)[8]) {
+        F b[4], c[2];
+        for (int i = 0; i < 4; ++i)
+            b[i] = add(_mm256_permute2f128_ps(a[i], a[i + 4], 0x20), _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+        for (int i = 0; i < 2; ++i)
+            c[i] = add(_mm256_shuffle_ps(b[i], b[i + 2], 0x44), _mm256_shuffle_ps(b[i], b[i + 2], 0xee));
+        return _mm256_permute_ps(add(_mm256_shuffle_ps(c[0], c[1], 0x88), _mm256_shuffle_ps(c[0], c[1], 0xdd)), 0xd8);
+    }
+    static F if_less(F a, F b, F yes, F no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
     static F absolute(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
     static F round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
     static F power_of_two(F n) {

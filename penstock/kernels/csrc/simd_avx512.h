@@ -43,7 +43,22 @@ struct Simd {
     static F min(F a, F b) { return _mm512_min_ps(a, b); }
     static float sum(F a) { return _mm512_reduce_add_ps(a); }
     static float top(F a) { return _mm512_reduce_max_ps(a); }
+    // The sums of as many vectors as a vector has numbers; whichever vector it is, in the same order.
+    static F sums(const F (&a)[16]) {
+        F b[8], c[4], d[2];
+        for (int i = 0; i < 8; ++i)
+            b[i] = add(_mm512_shuffle_f32x4(a[i], a[i + 8], 0x44), _mm512_shuffle_f32x4(a[i], a[i + 8], 0xee));
+        for (int i = 0; i < 4; ++i)
+            c[i] = add(_mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd));
+        for (int i = 0; i < 2; ++i)
+            d[i] = add(_mm512_shuffle_ps(c[i], c[i + 2], 0x44), _mm512_shuffle_ps(c[i], c[i + 2], 0xee));
+        F mixed = add(_mm512_shuffle_ps(d[0], d[1], 0x88), _mm512_shuffle_ps(d[0], d[1], 0xdd));
+        return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15), mixed);
+    }
     static F absolute(F a) { return _mm512_abs_ps(a); }
+    static F if_less(F a, F b, F yes, F no) {
+        return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+    }
     static F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
     static F power_of_two(F n) {
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));

@@ -38,6 +38,24 @@ class WeightStruct(ctypes.Structure):
     )
 
 
+class AttentionStruct(ctypes.Structure):
+    """``ps_attention`` of api.h."""
+
+    _fields_ = (
+        *((name, _PTR) for name in ("q", "out", "lse", "k", "v", "table", "positions", "lengths")),
+        *((name, _INT64) for name in ("ldq", "ld_table", "heads", "kv_heads", "dim", "page", "window")),
+        ("scale", _FLOAT),
+        ("softcap", _FLOAT),
+        ("type", _INT32),
+    )
+
+
+class AttendUnit(ctypes.Structure):
+    """``ps_attend_unit`` of api.h."""
+
+    _fields_ = tuple((name, _INT64) for name in ("sequence", "row", "rows", "from", "to", "part", "cost"))
+
+
 _FUNCTIONS = {
     "ps_isa_best": (_INT32, ()),
     "ps_isa_current": (_INT32, ()),
@@ -69,6 +87,9 @@ _FUNCTIONS = {
         (_PTR, _PTR, _PTR, _PTR, _FLOAT, _FLOAT, _INT32, _INT64, _INT64, _INT64, _PTR),
     ),
     "ps_rotate": (_INT32, (_PTR, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR, _PTR, _INT64)),
+    "ps_attend_plan": (_INT32, (*(_PTR,) * 3, *(_INT64,) * 5, _PTR, _INT64, _PTR)),
+    "ps_attend": (_INT32, (_PTR, _PTR, _PTR)),
+    "ps_kv_write": (_INT32, (_PTR, _PTR, _INT64, _INT64, _INT32, _PTR, *(_INT64,) * 4, _PTR, _PTR)),
     "ps_gate": (_INT32, (_PTR, _PTR, _INT32, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR)),
 }
 

@@ -1,0 +1,165 @@
+"""Attention on the CPU kernels: pages are read where they lie, work is planned once per step.
+
+A row's bits depend on its query and its keys only: the kernels sum over blocks and segments of keys that are
+counted from position 0, so neither chunks, company nor the number of threads show (``csrc/attend.h``). The
+backend is its own batch-invariant sibling.
+
+Legend: N rows, S sequences, H query heads, G KV heads, D head dim, B blocks, P page, U units.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from penstock.kernels.attention.base import AttnNeed, AttnPlan, LayerKV
+from penstock.kernels.layer_spec import LayerSpec
+from penstock.kernels.native.library import AttendUnit, AttentionStruct, library, why_missing
+from penstock.kernels.partial import Partial
+from penstock.kernels.rows import StepRows
+
+_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+@dataclass(slots=True)
+class _Units:
+    """The work of a step for layers of one window and one number of heads."""
+
+    units_U: ctypes.Array[AttendUnit]
+    counts: ctypes.Array[ctypes.c_int64]
+
+
+@dataclass(slots=True)
+class NativePlan(AttnPlan):
+    """What the kernels read of a step; units by window and heads, made when the first such layer comes."""
+
+    q_lens_S: Tensor
+    lengths_S: Tensor
+    positions_N: Tensor
+    table_SB: Tensor
+    count: int
+    """Rows of sequences; what follows is padding."""
+    units: dict[tuple[int, int, int], _Units] = field(default_factory=dict)
+
+    def units_for(self, layer: LayerSpec) -> _Units:
+        """Return the units of a layer."""
+        key = (layer.window or 0, layer.heads, layer.kv_heads)
+        if key not in self.units:
+            self.units[key] = self._make(*key)
+        return self.units[key]
+
+    def _make(self, window: int, heads: int, kv_heads: int) -> _Units:
+        lib, counts = library(), (ctypes.c_int64 * 3)()
+        capacity = 2 * len(self.q_lens_S) + self.count + 64
+        while True:
+            units = _Units((AttendUnit * capacity)(), counts)
+            status = lib.ps_attend_plan(
+                self.q_lens_S.data_ptr(),
+                self.lengths_S.data_ptr(),
+                self.positions_N.data_ptr(),
+                len(self.q_lens_S),
+                heads,
+                kv_heads,
+                self.page_size,
+                window,
+                units.units_U,
+                capacity,
+                counts,
+            )
+            if status == 0:
+                return units
+            capacity = counts[0] + counts[1]
+
+
+class NativeAttention:
+    """See the module's text. Not to be used by two threads at once: the kernels have one compute team."""
+
+    name = "native"
+
+    @classmethod
+    def refusal(cls, need: AttnNeed) -> str | None:
+        """See `AttentionBackend.refusal`."""
+        if need.device != "cpu":
+            return f"runs on cpu, not on {need.device}"
+        if need.kernels != "native":
+            return f"shares its threads with model.kernels native, which is {need.kernels}"
+        if need.dtype not in _TYPES:
+            return f"takes float32 and bfloat16, not {str(need.dtype).removeprefix('torch.')}"
+        if need.codec != "raw":
+            return f"reads raw KV only, not {need.codec}"
+        return why_missing()
+
+    def plan(self, rows: StepRows, page_size: int) -> NativePlan:
+        """See `AttentionBackend.plan`."""
+        return NativePlan(
+            rows,
+            page_size,
+            torch.tensor(rows.q_lens, dtype=torch.int64),
+            torch.tensor(rows.kv_lens, dtype=torch.int64),
+            rows.positions_N.contiguous(),
+            rows.block_table_SB.to(torch.int32).contiguous(),
+            sum(rows.q_lens),
+        )
+
+    def attend(self, q_NHD: Tensor, kv: LayerKV, layer: LayerSpec, plan: AttnPlan) -> Partial:
+        """See `AttentionBackend.attend`; ``out`` has q's dtype."""
+        assert isinstance(plan, NativePlan)
+        if q_NHD.stride(2) != 1 or q_NHD.stride(1) != layer.head_dim:
+            q_NHD = q_NHD.contiguous()
+        out_NHD = torch.empty(q_NHD.shape, dtype=q_NHD.dtype)
+        lse_NH = torch.empty(q_NHD.shape[:2])
+        if plan.count < len(q_NHD):
+            out_NHD[plan.count :], lse_NH[plan.count :] = 0.0, float("-inf")
+        units = plan.units_for(layer)
+        call = AttentionStruct(
+            q=q_NHD.data_ptr(),
+            out=out_NHD.data_ptr(),
+            lse=lse_NH.data_ptr(),
+            k=kv.planes["k"].data_ptr(),
+            v=kv.planes["v"].data_ptr(),
+            table=plan.table_SB.data_ptr(),
+            positions=plan.positions_N.data_ptr(),
+            lengths=plan.lengths_S.data_ptr(),
+            ldq=q_NHD.stride(0),
+            ld_table=plan.table_SB.shape[1],
+            heads=layer.heads,
+            kv_heads=layer.kv_heads,
+            dim=layer.head_dim,
+            page=plan.page_size,
+            window=layer.window or 0,
+            scale=layer.scale,
+            softcap=layer.softcap or 0.0,
+            type=_TYPES[q_NHD.dtype],
+        )
+        library().ps_attend(ctypes.byref(call), units.units_U, units.counts)
+        return Partial(out_NHD, lse_NH)
+
+    def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
+        """See `WritingBackend.write`."""
+        k_plane, v_plane = kv.planes["k"], kv.planes["v"]
+        heads, page, dim = k_plane.shape[1:]
+        k_NGD, v_NGD = (_packed_heads(rows.to(k_plane.dtype)) for rows in (k_NGD, v_NGD))
+        library().ps_kv_write(
+            k_NGD.data_ptr(),
+            v_NGD.data_ptr(),
+            k_NGD.stride(0),
+            v_NGD.stride(0),
+            _TYPES[k_plane.dtype],
+            slots_N.contiguous().data_ptr(),
+            slots_N.numel(),
+            heads,
+            dim,
+            page,
+            k_plane.data_ptr(),
+            v_plane.data_ptr(),
+        )
+
+
+def _packed_heads(rows_NGD: Tensor) -> Tensor:
+    """Return rows whose heads follow each other without gaps; the rows themselves may be strided."""
+    if rows_NGD.stride(2) == 1 and rows_NGD.stride(1) == rows_NGD.shape[2]:
+        return rows_NGD
+    return rows_NGD.contiguous()
