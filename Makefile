@@ -13,11 +13,11 @@ BIN    := $(VENV)/bin
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test lint bench fuzz clients docs clean
+.PHONY: help env serve test lint bench bench-peers fuzz clients docs clean
 
 help:  ## this list
 	@echo "make targets (variables in brackets can be set on the command line):"
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 
 env:  ## create .venv and install penstock with its development tools; does nothing when up to date  [PYTHON]
 	@$(PYTHON) tools/bootstrap.py $(VENV)
@@ -41,6 +41,9 @@ bench: env  ## offline throughput and latency of the bundled model, scheduler ov
 	@$(BIN)/python benchmarks/scheduler_overhead.py --save benchmarks/results
 	@$(BIN)/penstock bench throughput --save benchmarks/results
 	@$(BIN)/penstock bench latency --save benchmarks/results
+
+bench-peers: env  ## beside vLLM, OpenVINO GenAI, llama.cpp and transformers, installed when first needed; hours  [ARGS]
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 fuzz: env  ## shake a real server for minutes: schemathesis on its own description, bent request bodies  [EXAMPLES]
 	@$(TEST_ENV) PENSTOCK_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/openapi --timeout 3600 $(ARGS)

@@ -1,0 +1,1 @@
+"""Penstock beside other engines, in one run, on one machine."""
