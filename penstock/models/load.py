@@ -196,6 +196,7 @@ def load_model(
         codec=make_codec(kv_cache_dtype),
         attention=attention,
         batch_invariant=batch_invariant,
+        kernels=kernels,
     )
     params = _read(folder, spec, stack, load_format, seed)
     identity = f"dummy {seed}" if load_format == "dummy" else repr(files_at(folder).stamps())
