@@ -34,7 +34,17 @@ def load_tokenizer(config: Config) -> Tokenizer:
     except FileNotFoundError as error:
         raise ConfigError("model.model", str(error)) from error
     # The engine finds these too, but later than a missing tokenizer is found here: name the true fault.
-    if not folder.is_dir() and (model.model.startswith((".", "/", "~")) or model.model.count("/") != 1):
+    gguf = folder.suffix.lower() == ".gguf" and folder.is_file()
+    if gguf and not model.tokenizer:
+        raise ConfigError(
+            "model.tokenizer",
+            "a GGUF file's own tokenizer is not read: name a folder or hub name that has it",
+        )
+    if (
+        not gguf
+        and not folder.is_dir()
+        and (model.model.startswith((".", "/", "~")) or model.model.count("/") != 1)
+    ):
         raise ConfigError("model.model", f"no folder {model.model!r} (a hub name looks like owner/name)")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ConfigError("model.model", f"{folder} holds no config.json")

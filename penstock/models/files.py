@@ -1,4 +1,4 @@
-"""What a model lies in: behind one protocol."""
+"""What a model lies in: a folder of safetensors or one GGUF file, behind one protocol."""
 
 from __future__ import annotations
 
@@ -106,7 +106,15 @@ def stamp(path: Path) -> tuple[str, int, int]:
 
 
 def files_at(path: Path) -> ModelFiles:
-    """Return the files of a model."""
+    """Return the files of a model.
+
+    Raises:
+        ConfigError: a GGUF file that cannot be read.
+    """
+    if path.suffix.lower() == ".gguf":
+        from penstock.models.quantised.gguf import GgufFile
+
+        return GgufFile(path)
     return Folder(path)
 
 

@@ -27,10 +27,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_folder(model: str, revision: str = "", *, weights: bool = True) -> Path:
-    """Return the local folder of a model, fetching it from the hub if it is a hub name.
+    """Return the local folder (or GGUF file) of a model, fetching it from the hub if it is a hub name.
 
     Args:
-        model: folder, or ``owner/name`` on the hub.
+        model: folder, GGUF file, or ``owner/name`` on the hub.
         revision: branch, tag or commit on the hub; empty is the default.
         weights: fetch the safetensors too, not only configs and tokenizer.
 
@@ -38,7 +38,7 @@ def resolve_folder(model: str, revision: str = "", *, weights: bool = True) -> P
         ConfigError: no such folder and not a hub name, or the hub cannot be reached and holds no cached copy.
     """
     path = Path(model).expanduser()
-    if model and path.is_dir():
+    if model and (path.is_dir() or (path.is_file() and path.suffix.lower() == ".gguf")):
         return path
     looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or path.exists()
     if not model or looks_local:
@@ -164,7 +164,7 @@ def load_model(
     """Load a model.
 
     Args:
-        model: folder or hub name.
+        model: folder, GGUF file or hub name.
         device: ``cpu``, ``cuda``, or ``auto``.
         dtype: ``auto`` (the checkpoint's own), ``float32``, ``bfloat16`` or ``float16``.
         load_format: ``auto`` or ``safetensors`` reads weights; ``dummy`` draws random ones and needs only

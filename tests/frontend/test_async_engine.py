@@ -314,6 +314,10 @@ async def test_failed_starts_say_why(tmp_path, model_folder):
     with pytest.raises(ConfigError, match=r"model.model: no folder"):
         async with running(tmp_path / "nowhere", inproc=False):
             pass
+    (tmp_path / "model.gguf").touch()
+    with pytest.raises(ConfigError, match=r"model.tokenizer: a GGUF file's own tokenizer is not read"):
+        async with running(tmp_path / "model.gguf", inproc=False):
+            pass
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"model.tokenizer: expected a tokenizer"):
         async with running(tmp_path, inproc=False):
