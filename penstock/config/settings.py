@@ -45,7 +45,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         bool, _doc("Fixed reductions: a request's output never depends on its batch-mates (slower)")
     ] = False
     attention: Annotated[
-        Literal["auto", "torch", "triton"], _doc("Attention backend; auto chooses by device")
+        Literal["auto", "torch", "native", "triton"],
+        _doc("Attention backend; auto chooses by device, and native beside native kernels"),
     ] = "auto"
     kernels: Annotated[
         Literal["auto", "native", "torch"],

@@ -59,6 +59,7 @@ def assemble(config: Config) -> Parts:
     available, baseline = available_memory(device), measure_resident(device)
     check_weights(facts.spec, dtype, available)
     decoder = _load(config, facts)
+    _yield_threads(decoder)
     page = config.cache.block_size
     shape = Shape(
         config.schedule.max_num_seqs,
@@ -108,6 +109,16 @@ def _start_threads(threads: int, kernels: str) -> None:
     torch.set_num_threads(threads)
     if kernels == "native":
         start_team(threads)
+
+
+def _yield_threads(decoder: Decoder) -> None:
+    """Take torch's threads away where all heavy work of a step is the kernels'.
+
+    Loading is torch's work and needs them; afterwards they would spin, between the small operations that are
+    left to torch, on the cores that the kernels' threads compute on.
+    """
+    if decoder.stack.backend.name == "native":
+        torch.set_num_threads(1)
 
 
 def _settle(device: str) -> None:

@@ -14,6 +14,7 @@ from penstock.core.request import SamplingParams
 from penstock.executors import assemble
 from penstock.executors.faults import FailFor
 from penstock.executors.inline import InlineExecutor, build_executor
+from penstock.kernels.native.library import start_team, why_missing
 from penstock.runtime.estimate import check_weights
 from penstock.runtime.host import Available
 from tests.executors.tiny import CONTEXT, VOCAB, Driver, Text, config_for
@@ -305,3 +306,18 @@ def test_weights_that_do_not_fit_are_refused_before_loading(llama, monkeypatch):
     monkeypatch.setattr(assemble, "load_model", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match=r"model\.model: the weights need .* as float32, but only 9\.8 KiB"):
         executor(llama)
+
+
+def test_torch_gives_its_threads_to_native_attention(llama, monkeypatch):
+    """Torch keeps them where it still attends."""
+    if reason := why_missing():
+        pytest.skip(reason)
+    monkeypatch.setattr(assemble, "thread_count", lambda *facts: (2, "for the test"))
+    try:
+        for attention, threads in (("native", 1), ("auto", 1), ("torch", 2)):
+            model = {"kernels": "native", "attention": attention}
+            assemble.assemble(config_for(llama[0], model=model))
+            assert torch.get_num_threads() == threads
+    finally:
+        start_team(1)
+        torch.set_num_threads(1)

@@ -122,9 +122,7 @@ def test_registry_gives_reasons(monkeypatch):
     assert choose_backend("torch", invariant).name == "invariant"
     assert "needs 'invariant'" in TorchAttention.refusal(invariant)
     monkeypatch.setattr(TorchAttention, "refusal", lambda need: "it is Sunday")
-    with pytest.raises(
-        ConfigError, match=r"model\.attention: native: .*; torch: it is Sunday"
-    ):
+    with pytest.raises(ConfigError, match=r"model\.attention: native: .*; torch: it is Sunday"):
         choose_backend("auto", need)
     with pytest.raises(ConfigError, match=r"expected one of torch, .*, got 'flash'"):
         backend_class("flash")

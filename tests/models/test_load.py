@@ -230,6 +230,15 @@ def test_missing_tensor(folder):
     _refused(r"holds no tensor 'model\.layers\.1\.mlp\.up_proj\.weight'", model=folder)
 
 
+def test_attention_follows_the_kernels(tiny, kernels):
+    folder = tiny("llama").folder
+    assert load_model(str(folder), kernels=kernels).stack.backend.name == kernels
+    invariant = load_model(str(folder), kernels=kernels, batch_invariant=True).stack.backend.name
+    assert invariant == ("native" if kernels == "native" else "invariant")
+    assert load_model(str(folder), kernels=kernels, attention="torch").stack.backend.name == "torch"
+    assert load_model(str(folder), kernels=kernels, kv_cache_dtype="int8").stack.backend.name == "torch"
+
+
 def test_wrong_shape(folder):
     path = folder / "model.safetensors"
     tensors = load_file(path)
