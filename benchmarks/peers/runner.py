@@ -185,8 +185,7 @@ def run_all(
 
     Args:
         engines: in the order of each round.
-        workloads: each of them by all engines before the next; quantised engines run those on S alone that
-            `wanted` names.
+        workloads: each of them by all engines before the next, as far as `wanted`.
         paths: file by workload and round: other tokens in each round.
         rounds: how often.
         setup: see there.
@@ -195,7 +194,7 @@ def run_all(
         probe: measures the machine.
 
     Returns:
-        The cells, and what the probe measured.
+        The cells, and what the probe measured; those until then if the run is interrupted.
     """
     plan = [
         (number, workload, ready)
@@ -207,6 +206,25 @@ def run_all(
     progress = Progress([(ready.variant.label, workload.name) for _, workload, ready in plan], say)
     done: list[dict[str, Any]] = []
     probes: list[dict[str, Any]] = []
+    try:
+        _rounds(plan, paths, setup, progress, say, cell, probe, done, probes)
+    except KeyboardInterrupt:
+        say("interrupted; what was measured until here is kept")
+    return done, probes
+
+
+def _rounds(
+    plan: Sequence[tuple[int, Workload, Ready]],
+    paths: Mapping[tuple[str, int], Path],
+    setup: Setup,
+    progress: Progress,
+    say: Callable[[str], None],
+    cell: Callable[[Ready, Workload, Path, Setup], dict[str, Any]],
+    probe: Callable[[int], dict[str, Any]],
+    done: list[dict[str, Any]],
+    probes: list[dict[str, Any]],
+) -> None:
+    """Run the cells of the plan in order, adding to ``done`` and ``probes``."""
     failed: set[tuple[str, str]] = set()
     probed: tuple[int, str] | None = None
     for number, workload, ready in plan:
@@ -227,7 +245,6 @@ def run_all(
                 speed, taken = f"{figures['total_tps']:.1f} tok/s", f"{figures['seconds']:.1f} s"
                 say(f"  {speed}, {taken}, ready after {figures['start']:.1f} s")
         progress.end(time.perf_counter() - begun)
-    return done, probes
 
 
 QUANTISED_WORKLOADS = ("W1", "W2", "tiny")

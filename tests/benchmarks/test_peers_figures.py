@@ -201,6 +201,21 @@ def test_rounds_are_interleaved_and_failures_not_repeated():
     assert sum("failed: no" in line for line in said) == 2 and any("[1/10]" in line for line in said)
 
 
+def test_an_interrupted_run_keeps_what_it_has():
+    def cell(ready, workload, path, setup):
+        if path == "second":
+            raise KeyboardInterrupt
+        return {"engine": "penstock", "figures": {"total_tps": 1.0, "seconds": 1.0, "start": 1.0}}
+
+    setup = type("Setup", (), {"threads": 1})()
+    paths = {("W1", 0): "first", ("W1", 1): "second"}
+    engines = [Ready(Variant(PEERS["penstock"]), "python", {})]
+    cells, probes = run_all(
+        engines, [WORKLOADS["W1"]], paths, 2, setup, lambda line: None, cell, lambda threads: {}
+    )
+    assert len(cells) == 1 and cells[0]["round"] == 0 and len(probes) == 2
+
+
 def test_progress_learns_from_cells_of_the_same_kind():
     progress = Progress([("a", "W1"), ("b", "W1"), ("a", "W1"), ("b", "W1")], print)
     assert progress.expected() == 240

@@ -12,6 +12,7 @@ from penstock.bench.session import open_session
 from penstock.bench.workload import Item
 from penstock.config.fields import by_name
 from penstock.config.load import load_config
+from penstock.kernels.native.library import isa
 
 PRECISIONS = {"bf16": "none", "int8": "int8", "int4": "int4"}
 
@@ -35,6 +36,7 @@ class Penstock:
         model_config = self._session.config.model
         self.details = {
             "kernels": model_config.kernels,
+            "isa": isa() if model_config.kernels == "native" else "torch's own",
             "attention": model_config.attention,
             "kv_blocks": self._session.memory.blocks,
         }
