@@ -202,7 +202,5 @@ def load_model(
     identity = f"dummy {seed}" if load_format == "dummy" else repr(files_at(folder).stamps())
     Packer(ops, _rounding(quantization, quantization_group)).pack(params, spec)
     if isinstance(ops, InvariantOps):
-        ops.check_all(
-            tensor for block in params.blocks for tensor in (block.qkv, block.out, block.up, block.down)
-        )
+        ops.check_all(weight for block in params.blocks for weight in block.dense())
     return Decoder(spec, params, stack, ops, context, identity)

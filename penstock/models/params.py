@@ -92,6 +92,10 @@ class BlockParams:
     mlp_sum: Tensor | None = None
     mlp_sum_bias: Tensor | None = None
 
+    def dense(self) -> tuple[Weight | None, ...]:
+        """Return the matrices that every row is multiplied with."""
+        return self.qkv, self.out, self.up, self.down
+
 
 @dataclass(slots=True)
 class ModelParams:
