@@ -24,8 +24,8 @@ from .process import Adapter, AdapterError
 from .workloads import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
-SLACK = 64
-"""Cache tokens per request beyond its own: engines round up to blocks."""
+SLACK = 128
+"""Cache tokens per request beyond its own: engines round up to blocks, of 128 at most."""
 GUESS_SECONDS = 60.0
 """Of a cell, before one has been measured."""
 

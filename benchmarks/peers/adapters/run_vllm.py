@@ -14,8 +14,9 @@ class Vllm:
     """See `wire.Engine`."""
 
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
-        gibibytes = max(1, -(-settings["kv_bytes"] // 2**30))  # it takes whole ones
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(gibibytes)
+        # Left to itself it takes one thread per core where a core has two, unlike the other engines.
+        cpus = sorted(os.sched_getaffinity(0))[: settings["threads"]]
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cpus)))
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import LLM, SamplingParams
 
@@ -24,11 +25,12 @@ class Vllm:
             "max_model_len": settings["longest"],
             "max_num_seqs": settings["requests"],
             "enable_prefix_caching": True,
+            "kv_cache_memory_bytes": settings["kv_bytes"],
         } | settings["extra"]
         self._engine = LLM(model=model, **chosen).llm_engine
         self._params = SamplingParams
         self._sent = 0
-        self.details: dict[str, Any] = {"kv_cache_gib": gibibytes}
+        self.details: dict[str, Any] = {"cpus": cpus, "eager": bool(chosen.get("enforce_eager"))}
 
     def run(self, requests: Sequence[dict[str, Any]]) -> list[Done]:
         """See `wire.Engine`."""
