@@ -73,6 +73,8 @@ def read_spec(path: Path) -> ModelSpec:
         raise ConfigError("model.model", f"config of {path}: {error}") from error
     if text is not config:
         spec = replace(spec, dtype=dtype_of(config))
+    if getattr(config, "quantization_config", None):
+        spec = replace(spec, quantised=True)
     # Chat models list their end-of-turn id only in the generation config.
     return replace(spec, eos_ids=token_ids(files.generation().get("eos_token_id")) or spec.eos_ids)
 

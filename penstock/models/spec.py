@@ -99,6 +99,8 @@ class ModelSpec:
     """Longest sequence the model can run."""
     dtype: torch.dtype
     """The checkpoint's own dtype."""
+    quantised: bool = False
+    """The checkpoint's matrices are codes, which are of no dtype."""
     ropes: tuple[RopeSpec, ...] = ()
     embed_dim: int = 0
     """Width of embedding and output head where it differs from ``hidden`` (projected in and out); else 0."""

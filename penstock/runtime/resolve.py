@@ -132,7 +132,7 @@ def _model(given: ModelConfig, facts: Facts, decisions: list[Decision]) -> Model
     elif given.device == "cuda" and not facts.cuda:
         raise ConfigError("model.device", "asked for cuda, but torch finds no CUDA device here")
     if given.dtype == "auto":
-        decide("dtype", str(facts.spec.dtype).removeprefix("torch."), "the checkpoint's own")
+        decide("dtype", *_dtype(str(found.get("device", given.device)), given.kernels, facts))
     if given.kernels == "auto":
         decide(
             "kernels",
@@ -143,6 +143,14 @@ def _model(given: ModelConfig, facts: Facts, decisions: list[Decision]) -> Model
     if given.cuda_graphs and found.get("device", given.device) != "cuda":
         found["cuda_graphs"] = False
     return msgspec.structs.replace(given, **found)
+
+
+def _dtype(device: str, kernels: str, facts: Facts) -> tuple[str, str]:
+    """Return the dtype of activations and plain weights, and why."""
+    native = device == "cpu" and kernels != "torch" and facts.no_kernels is None
+    if native and facts.spec.quantised and facts.spec.dtype == torch.float16:
+        return "bfloat16", "the compiled kernels take no float16, and quantised weights are codes in either"
+    return str(facts.spec.dtype).removeprefix("torch."), "the checkpoint's own"
 
 
 def _kernels(device: str, dtype: str, facts: Facts) -> tuple[str, str]:

@@ -105,6 +105,19 @@ def test_cuda_that_is_not_there_is_refused():
         resolve(Config(model=ModelConfig(device="cuda")), CPU)
 
 
+def test_quantised_float16_checkpoints_keep_their_codes():
+    def found(facts, **model):
+        model = resolve(Config(model=ModelConfig(**model)), facts)[0].model
+        return model.dtype, model.kernels
+
+    half = replace(CPU, isa="avx512", spec=replace(SPEC, dtype=torch.float16))
+    codes = replace(half, spec=replace(half.spec, quantised=True))
+    assert found(half) == ("float16", "torch")
+    assert found(codes) == ("bfloat16", "native")
+    assert found(codes, dtype="float16") == found(codes, kernels="torch") == ("float16", "torch")
+    assert found(replace(codes, no_kernels="no compiler")) == ("float16", "torch")
+
+
 def test_a_small_model_computes_on_one_thread():
     assert thread_count(CPU, 10_000_000)[0] == 1
     assert thread_count(CPU, 50_000_000)[0] == CPU.cores

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from penstock.core.errors import ConfigError
 from penstock.kernels.native.library import why_missing
 from penstock.models.checkpoint import Checkpoint
-from penstock.models.load import load_model
+from penstock.models.load import load_model, read_spec
 from penstock.models.quantised import format_of
 from penstock.models.quantised.reader import QuantisedCheckpoint
 from tests.models.families import FAMILIES, VOCAB, make_model
@@ -144,6 +144,7 @@ def test_kernels_keep_codes(tmp_path, monkeypatch):
     if reason := why_missing():
         pytest.skip(reason)
     plain, quantised, _ = _build(tmp_path, monkeypatch, "packed-4")
+    assert read_spec(quantised).quantised and not read_spec(plain).quantised
     block = load_model(str(quantised), kernels="native")._params.blocks[1]
     whole = load_model(str(plain), kernels="native")._params.blocks[1]
     for slot in ("qkv", "out", "up", "down"):
