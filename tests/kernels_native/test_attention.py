@@ -10,11 +10,12 @@ from penstock.core.errors import ConfigError
 from penstock.kernels.attention.base import AttentionBackend, AttnNeed, LayerKV, WritingBackend
 from penstock.kernels.attention.registry import choose_backend
 from penstock.kernels.attention.torch_backend import TorchAttention
-from penstock.kernels.codec import RawCodec
+from penstock.kernels.codec import Int8Codec, RawCodec
 from penstock.kernels.compile import compile_attention
 from penstock.kernels.layer_spec import LayerSpec, Mask
 from penstock.kernels.native.attention import NativeAttention
 from penstock.kernels.native.library import start_team
+from penstock.kernels.store import KVStore
 from tests.kernels.reference import attend_slowly, make_case
 
 torch.set_num_threads(1)
@@ -184,19 +185,33 @@ def test_bits_do_not_show_chunks_company_or_threads(isa, name):
         start_team(1)
 
 
+def test_int8(threads):
+    for share, dim in ((1, 64), (3, 20), (16, 96)):
+        layer = LayerSpec(0, 2 * share, 2, dim, dim**-0.5, Mask(100))
+        case = make_case(layer, [(1, 150), (30, 120), (1, 16)], 16, codec=Int8Codec())
+        plain = TorchAttention()
+        want = plain.attend(case.q_NHD, case.kv, layer, plain.plan(case.rows, 16))
+        got = _attend(case)
+        torch.testing.assert_close(got.out_NHD, want.out_NHD, atol=3e-6, rtol=1e-5)
+        torch.testing.assert_close(got.lse_NH, want.lse_NH, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("codec", [RawCodec(), Int8Codec()], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_are_stored_as_the_codec_stores_them(threads, dtype):
-    """Also from rows that are slices of a wider one."""
-    generator, codec = torch.Generator().manual_seed(3), RawCodec()
+def test_rows_are_stored_as_the_codec_stores_them(threads, dtype, codec):
+    """To the bit, also from rows that are slices of a wider one, and rows of zeros."""
+    generator = torch.Generator().manual_seed(3)
     for rows, heads, dim in ((1, 2, 12), (9, 3, 5), (300, 2, 64)):
+        layer = LayerSpec(0, heads, heads, dim, 1.0)
         qkv_NF = torch.randn(rows, 4 * heads * dim, generator=generator).to(dtype)
         k_NGD, v_NGD = qkv_NF[:, 2 * heads * dim :].view(rows, 2, heads, dim).unbind(1)
+        v_NGD[-1] = 0.0
         slots_N = torch.randperm(400, generator=generator)[:rows]
-        planes = [{n: torch.zeros(50, heads, 8, dim, dtype=dtype) for n in "kv"} for _ in range(2)]
-        NativeAttention().write(LayerKV(planes[0], codec), slots_N, k_NGD, v_NGD)
-        codec.write(planes[1], slots_N, k_NGD, v_NGD)
-        assert all(torch.equal(planes[0][n], planes[1][n]) for n in "kv")
-        assert planes[0]["k"].any()
+        native, plain = (KVStore([layer], codec, 50, 8, dtype, "cpu").layer(0) for _ in range(2))
+        NativeAttention().write(native, slots_N, k_NGD, v_NGD)
+        codec.write(plain.planes, slots_N, k_NGD, v_NGD)
+        assert all(torch.equal(native.planes[name], plain.planes[name]) for name in plain.planes)
+        assert native.planes["k"].any()
 
 
 def test_chosen_beside_native_kernels_only(isa):
@@ -210,7 +225,7 @@ def test_chosen_beside_native_kernels_only(isa):
     for change, reason in (
         ({"kernels": "torch"}, "model.kernels native"),
         ({"dtype": torch.float16}, "float16"),
-        ({"codec": "int8"}, "raw KV only"),
+        ({"codec": "fp8"}, "raw and int8 KV only"),
         ({"device": "cuda"}, "runs on cpu"),
     ):
         with pytest.raises(ConfigError, match=reason):

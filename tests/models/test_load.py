@@ -236,7 +236,7 @@ def test_attention_follows_the_kernels(tiny, kernels):
     invariant = load_model(str(folder), kernels=kernels, batch_invariant=True).stack.backend.name
     assert invariant == ("native" if kernels == "native" else "invariant")
     assert load_model(str(folder), kernels=kernels, attention="torch").stack.backend.name == "torch"
-    assert load_model(str(folder), kernels=kernels, kv_cache_dtype="int8").stack.backend.name == "torch"
+    assert load_model(str(folder), kernels=kernels, kv_cache_dtype="int8").stack.backend.name == kernels
 
 
 def test_wrong_shape(folder):

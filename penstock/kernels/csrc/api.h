@@ -6,7 +6,7 @@
 extern "C" {
 
 // Types of activations.
-enum ps_type : int32_t { PS_F32 = 0, PS_BF16 = 1 };
+enum ps_type : int32_t { PS_F32 = 0, PS_BF16 = 1, PS_INT8 = 2 };  // int8: stored keys and values only
 
 // How the weights of a linear layer are kept; see weights.h.
 enum ps_format : int32_t { PS_W_F32 = 0, PS_W_BF16 = 1, PS_W_U8 = 2, PS_W_U4 = 3 };
@@ -68,8 +68,10 @@ struct ps_attention {
     const void* q;             // [rows, heads, dim], of `type`
     void* out;                 // the same, contiguous
     float* lse;                // [rows, heads]
-    const void* k;             // [blocks, kv_heads, page, dim], of `type`
+    const void* k;             // [blocks, kv_heads, page, dim], of `kv_type`
     const void* v;
+    const float* k_scale;      // [blocks, kv_heads, page], of int8: a number is its code times its token's scale
+    const float* v_scale;
     const int32_t* table;      // [sequences, ld_table] blocks in order
     const int64_t* positions;  // [rows]
     const int64_t* lengths;    // [sequences] keys
@@ -78,6 +80,7 @@ struct ps_attention {
     float scale;
     float softcap;             // 0 is none
     int32_t type;
+    int32_t kv_type;           // `type` or PS_INT8
 };
 
 // Rows of one sequence that go through a range of segments of keys together.
@@ -95,7 +98,9 @@ int32_t ps_attend_plan(const int64_t* q_lens, const int64_t* lengths, const int6
                        int64_t capacity, int64_t* counts);
 int32_t ps_attend(const ps_attention* call, const ps_attend_unit* units, const int64_t* counts);
 
-// Store rows k and v, [rows, kv_heads, dim], at slots (block * page + offset) of the planes.
+// Store rows k and v, [rows, kv_heads, dim] of `type`, at slots (block * page + offset) of the planes; as int8 (largest
+// size of a row and head / 127 is the scale) if there are planes for scales.
 int32_t ps_kv_write(const void* k, const void* v, int64_t ldk, int64_t ldv, int32_t type, const int64_t* slots,
-                    int64_t rows, int64_t kv_heads, int64_t dim, int64_t page, void* k_plane, void* v_plane);
+                    int64_t rows, int64_t kv_heads, int64_t dim, int64_t page, void* k_plane, void* v_plane,
+                    float* k_scale, float* v_scale);
 }

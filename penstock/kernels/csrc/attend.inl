@@ -226,26 +226,27 @@ void finish_unit(const ps_attention& a, const ps_attend_unit& u, int64_t head, c
         finish<T>(a, u.row + r / share, head * share + r % share, states + r * state);
 }
 
-// Point at the keys and values [t0, t1) of a block that starts at `start`, converted if they are read often.
-template <class T>
+// Point at the keys and values [t0, t1) of a block that starts at `start`, converted unless read directly.
+template <class K>
 void find_keys(const ps_attention& a, const ps_attend_unit& u, int64_t head, int64_t start, int64_t t0, int64_t t1,
                bool direct, const Work& w) {
     const int32_t* table = a.table + u.sequence * a.ld_table;
     for (int64_t t = t0; t < t1; ++t) {
         int64_t position = start + t, block = table[position / a.page];
         int64_t at = ((block * a.kv_heads + head) * a.page + position % a.page) * a.dim;
-        const T *k = static_cast<const T*>(a.k) + at, *v = static_cast<const T*>(a.v) + at;
+        const K *k = static_cast<const K*>(a.k) + at, *v = static_cast<const K*>(a.v) + at;
         w.k_rows[t] = k;
         w.v_rows[t] = v;
         if (direct) continue;
-        widen(k, a.dim, w.dim, 1.0f, w.keys + t * w.dim);
-        widen(v, a.dim, w.dim, 1.0f, w.values + t * w.dim);
+        bool codes = a.kv_type == PS_INT8;
+        widen(k, a.dim, w.dim, codes ? a.k_scale[at / a.dim] : 1.0f, w.keys + t * w.dim);
+        widen(v, a.dim, w.dim, codes ? a.v_scale[at / a.dim] : 1.0f, w.values + t * w.dim);
         w.k_rows[t] = w.keys + t * w.dim;
         w.v_rows[t] = w.values + t * w.dim;
     }
 }
 
-template <class T>
+template <class K>
 void run_block(const ps_attention& a, const ps_attend_unit& u, int64_t head, int64_t start, const Work& w,
                float* states) {
     int64_t block = block_tokens(a.page), t0 = block, t1 = 0;
@@ -256,18 +257,18 @@ void run_block(const ps_attention& a, const ps_attend_unit& u, int64_t head, int
         t1 = std::max(t1, high);
     }
     if (t0 >= t1) return;
-    bool direct = w.folded <= kDirectRows && a.dim == w.dim;
-    find_keys<T>(a, u, head, start, t0, t1, direct, w);
-    if (direct) score_rows<T>(w, true, t0, t1);
+    bool direct = w.folded <= kDirectRows && a.dim == w.dim && a.kv_type != PS_INT8;
+    find_keys<K>(a, u, head, start, t0, t1, direct, w);
+    if (direct) score_rows<K>(w, true, t0, t1);
     else score_rows<float>(w, false, t0, t1);
     for (int64_t r = 0; r < w.folded; ++r)
         weigh(w.scores + r * w.columns, t0, t1, std::max<int64_t>(w.low[r] - start, 0),
               std::min(w.high[r] - start, block), a.softcap, states + r * w.state + w.dim, w.fade + r);
-    if (direct) accumulate_rows<T>(w, t0, t1, states);
+    if (direct) accumulate_rows<K>(w, t0, t1, states);
     else accumulate_rows<float>(w, t0, t1, states);
 }
 
-template <class T>
+template <class T, class K>
 void unit_of(const ps_attention& a, const ps_attend_unit& u, int64_t head, float* parts, void* scratch) {
     int64_t share = a.heads / a.kv_heads;
     Work w = carve_work(a, u.rows * share, scratch);
@@ -283,7 +284,7 @@ void unit_of(const ps_attention& a, const ps_attend_unit& u, int64_t head, float
         float* states = parts == nullptr ? w.segment : parts + (segment - u.from) * w.folded * w.state;
         reset(states, w.folded, w);
         for (int64_t b = 0; b < kSegmentBlocks; ++b)
-            run_block<T>(a, u, head, (segment * kSegmentBlocks + b) * block_tokens(a.page), w, states);
+            run_block<K>(a, u, head, (segment * kSegmentBlocks + b) * block_tokens(a.page), w, states);
         for (int64_t r = 0; r < w.folded && parts == nullptr; ++r)
             absorb(w.sums + r * w.state, states + r * w.state, w.dim);
     }
@@ -291,8 +292,11 @@ void unit_of(const ps_attention& a, const ps_attend_unit& u, int64_t head, float
 }
 
 void run_unit(const ps_attention& a, const ps_attend_unit& u, int64_t head, float* parts, void* scratch) {
-    if (a.type == PS_F32) unit_of<float>(a, u, head, parts, scratch);
-    else unit_of<uint16_t>(a, u, head, parts, scratch);
+    bool codes = a.kv_type == PS_INT8;
+    if (a.type == PS_F32 && codes) unit_of<float, int8_t>(a, u, head, parts, scratch);
+    else if (a.type == PS_F32) unit_of<float, float>(a, u, head, parts, scratch);
+    else if (codes) unit_of<uint16_t, int8_t>(a, u, head, parts, scratch);
+    else unit_of<uint16_t, uint16_t>(a, u, head, parts, scratch);
 }
 
 void run_join(const ps_attention& a, const ps_attend_unit& u, int64_t head, float* parts) {

@@ -68,6 +68,9 @@ struct Simd {
         return _mm512_castsi512_ps(_mm512_slli_epi32(
             _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
     }
+    static F load(const int8_t* p) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    }
     static void store(uint16_t* p, F x) {
         // Round to nearest even by hand, which is the same on every processor; a NaN stays one.
         I bits = _mm512_castps_si512(x);

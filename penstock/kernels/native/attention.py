@@ -21,7 +21,7 @@ from penstock.kernels.native.library import AttendUnit, AttentionStruct, library
 from penstock.kernels.partial import Partial
 from penstock.kernels.rows import StepRows
 
-_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 
 
 @dataclass(slots=True)
@@ -86,10 +86,10 @@ class NativeAttention:
             return f"runs on cpu, not on {need.device}"
         if need.kernels != "native":
             return f"shares its threads with model.kernels native, which is {need.kernels}"
-        if need.dtype not in _TYPES:
+        if need.dtype not in (torch.float32, torch.bfloat16):
             return f"takes float32 and bfloat16, not {str(need.dtype).removeprefix('torch.')}"
-        if need.codec != "raw":
-            return f"reads raw KV only, not {need.codec}"
+        if need.codec not in ("raw", "int8"):
+            return f"reads raw and int8 KV only, not {need.codec}"
         return why_missing()
 
     def plan(self, rows: StepRows, page_size: int) -> NativePlan:
@@ -114,12 +114,15 @@ class NativeAttention:
         if plan.count < len(q_NHD):
             out_NHD[plan.count :], lse_NH[plan.count :] = 0.0, float("-inf")
         units = plan.units_for(layer)
+        k_plane, v_plane, *scales = _pointers(kv)
         call = AttentionStruct(
             q=q_NHD.data_ptr(),
             out=out_NHD.data_ptr(),
             lse=lse_NH.data_ptr(),
-            k=kv.planes["k"].data_ptr(),
-            v=kv.planes["v"].data_ptr(),
+            k=k_plane,
+            v=v_plane,
+            k_scale=scales[0],
+            v_scale=scales[1],
             table=plan.table_SB.data_ptr(),
             positions=plan.positions_N.data_ptr(),
             lengths=plan.lengths_S.data_ptr(),
@@ -133,29 +136,38 @@ class NativeAttention:
             scale=layer.scale,
             softcap=layer.softcap or 0.0,
             type=_TYPES[q_NHD.dtype],
+            kv_type=_TYPES[kv.planes["k"].dtype],
         )
         library().ps_attend(ctypes.byref(call), units.units_U, units.counts)
         return Partial(out_NHD, lse_NH)
 
     def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
         """See `WritingBackend.write`."""
-        k_plane, v_plane = kv.planes["k"], kv.planes["v"]
-        heads, page, dim = k_plane.shape[1:]
-        k_NGD, v_NGD = (_packed_heads(rows.to(k_plane.dtype)) for rows in (k_NGD, v_NGD))
+        heads, page, dim = kv.planes["k"].shape[1:]
+        if kv.codec.name == "raw":
+            k_NGD, v_NGD = k_NGD.to(kv.planes["k"].dtype), v_NGD.to(kv.planes["v"].dtype)
+        k_NGD, v_NGD = _packed_heads(k_NGD), _packed_heads(v_NGD)
         library().ps_kv_write(
             k_NGD.data_ptr(),
             v_NGD.data_ptr(),
             k_NGD.stride(0),
             v_NGD.stride(0),
-            _TYPES[k_plane.dtype],
+            _TYPES[k_NGD.dtype],
             slots_N.contiguous().data_ptr(),
             slots_N.numel(),
             heads,
             dim,
             page,
-            k_plane.data_ptr(),
-            v_plane.data_ptr(),
+            *_pointers(kv),
         )
+
+
+def _pointers(kv: LayerKV) -> list[int | None]:
+    """Return the addresses of keys, values and their scales; None where raw KV has no scales."""
+    return [
+        None if (plane := kv.planes.get(name)) is None else plane.data_ptr()
+        for name in ("k", "v", "k_scale", "v_scale")
+    ]
 
 
 def _packed_heads(rows_NGD: Tensor) -> Tensor:

@@ -38,15 +38,19 @@ class WeightStruct(ctypes.Structure):
     )
 
 
+_ATTENTION_POINTERS = ("q", "out", "lse", "k", "v", "k_scale", "v_scale", "table", "positions", "lengths")
+
+
 class AttentionStruct(ctypes.Structure):
     """``ps_attention`` of api.h."""
 
     _fields_ = (
-        *((name, _PTR) for name in ("q", "out", "lse", "k", "v", "table", "positions", "lengths")),
+        *((name, _PTR) for name in _ATTENTION_POINTERS),
         *((name, _INT64) for name in ("ldq", "ld_table", "heads", "kv_heads", "dim", "page", "window")),
         ("scale", _FLOAT),
         ("softcap", _FLOAT),
         ("type", _INT32),
+        ("kv_type", _INT32),
     )
 
 
@@ -89,7 +93,7 @@ _FUNCTIONS = {
     "ps_rotate": (_INT32, (_PTR, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR, _PTR, _INT64)),
     "ps_attend_plan": (_INT32, (*(_PTR,) * 3, *(_INT64,) * 5, _PTR, _INT64, _PTR)),
     "ps_attend": (_INT32, (_PTR, _PTR, _PTR)),
-    "ps_kv_write": (_INT32, (_PTR, _PTR, _INT64, _INT64, _INT32, _PTR, *(_INT64,) * 4, _PTR, _PTR)),
+    "ps_kv_write": (_INT32, (_PTR, _PTR, _INT64, _INT64, _INT32, _PTR, *(_INT64,) * 4, *(_PTR,) * 4)),
     "ps_gate": (_INT32, (_PTR, _PTR, _INT32, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR)),
 }
 
