@@ -103,4 +103,9 @@ int32_t ps_attend(const ps_attention* call, const ps_attend_unit* units, const i
 int32_t ps_kv_write(const void* k, const void* v, int64_t ldk, int64_t ldv, int32_t type, const int64_t* slots,
                     int64_t rows, int64_t kv_heads, int64_t dim, int64_t page, void* k_plane, void* v_plane,
                     float* k_scale, float* v_scale);
+
+// The token of each row with the largest  logit / temperature + Gumbel(key, token), the lowest among equals. The
+// noise is that of penstock/runtime/sampler/noise.py. Logits are float32 [rows, v], finite or minus infinity.
+int32_t ps_gumbel_argmax(const float* logits, int64_t rows, int64_t v, const double* temperatures,
+                         const uint64_t* keys, int64_t* tokens);
 }

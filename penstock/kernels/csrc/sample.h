@@ -1,0 +1,13 @@
+// Choosing tokens between the entry (`sample.cpp`) and its kernels (`sample_<isa>.cpp`).
+#pragma once
+#include <cstdint>
+
+namespace ps {
+
+// The token with the largest logit / temperature + Gumbel(key, token); see ps_gumbel_argmax.
+using GumbelArgmax = int64_t (*)(const float* logits, int64_t v, double temperature, uint64_t key);
+
+int64_t gumbel_argmax_avx2(const float* logits, int64_t v, double temperature, uint64_t key);
+int64_t gumbel_argmax_avx512(const float* logits, int64_t v, double temperature, uint64_t key);
+
+}  // namespace ps
