@@ -21,13 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from penstock.runtime.sampler.knobs import Knobs, argmax, rows_at_once
-from penstock.runtime.sampler.noise import gumbel
+from penstock.runtime.sampler.draw import Draw, draw_plain
+from penstock.runtime.sampler.knobs import Knobs, argmax
 from penstock.runtime.sampler.restrict import choose_restricted
 
 
-def choose(logits_RV: Tensor, knobs: Knobs) -> Tensor:
-    """Return the token of each row, int64 on the logits' device. Logits may be minus infinity, not NaN."""
+def choose(logits_RV: Tensor, knobs: Knobs, draw: Draw = draw_plain) -> Tensor:
+    """Return the token of each row, int64 on the logits' device.
+
+    Args:
+        logits_RV: float32; may be minus infinity, not NaN.
+        knobs: of the rows.
+        draw: chooses for rows without thresholds.
+    """
     greedy_R = knobs.temperature <= 0
     if greedy_R.all():
         return argmax(logits_RV)
@@ -35,7 +41,7 @@ def choose(logits_RV: Tensor, knobs: Knobs) -> Tensor:
     tokens_R = torch.empty(len(logits_RV), dtype=torch.int64, device=logits_RV.device)
     for rows_R, chooser in (
         (greedy_R, lambda logits, _: argmax(logits)),
-        (~greedy_R & ~restricted_R, _choose_any),
+        (~greedy_R & ~restricted_R, draw),
         (restricted_R, choose_restricted),
     ):
         rows = np.flatnonzero(rows_R)
@@ -45,16 +51,3 @@ def choose(logits_RV: Tensor, knobs: Knobs) -> Tensor:
             at = torch.from_numpy(rows).to(logits_RV.device)
             tokens_R[at] = chooser(logits_RV[at], knobs.pick(rows))
     return tokens_R
-
-
-def _choose_any(logits_RV: Tensor, knobs: Knobs) -> Tensor:
-    """Gumbel-max over the whole vocabulary."""
-    device, (rows, vocab) = logits_RV.device, logits_RV.shape
-    ids_1V = torch.arange(vocab, device=device)[None]
-    keys_R1, temperature_R1 = knobs.column("keys", device), knobs.column("temperature", device)
-    tokens = []
-    step = rows_at_once(device, vocab)
-    for i in range(0, rows, step):
-        scores_RV = logits_RV[i : i + step].double().div_(temperature_R1[i : i + step])
-        tokens.append(argmax(scores_RV.add_(gumbel(keys_R1[i : i + step], ids_1V))))
-    return torch.cat(tokens)

@@ -22,6 +22,7 @@ from penstock.core.plan import TokenLogprobs
 from penstock.runtime.grammar.masks import GrammarMasks, Masks
 from penstock.runtime.sampler.adjust import adjust
 from penstock.runtime.sampler.choose import choose
+from penstock.runtime.sampler.draw import Draw, draw_plain
 from penstock.runtime.sampler.knobs import Knobs, argmax
 from penstock.runtime.sampler.logprobs import score
 from penstock.runtime.sampler.params import Ints, Uses
@@ -56,10 +57,14 @@ class Sampler:
     Args:
         table: parameters and tokens of all slots.
         grammars: masks of the sequences that have a grammar, if any may.
+        draw: chooses for rows without thresholds.
     """
 
-    def __init__(self, table: SlotTable, grammars: GrammarMasks | None = None) -> None:
+    def __init__(
+        self, table: SlotTable, grammars: GrammarMasks | None = None, draw: Draw = draw_plain
+    ) -> None:
         self.table = table
+        self._draw = draw
         self.grammars = grammars
 
     def uses(self, slots_R: Ints) -> Uses:
@@ -87,7 +92,7 @@ class Sampler:
             adjust(logits_RV, slots_R, positions_R, self.table)
             fault_R[(logits_RV.amax(dim=1) == float("-inf")) & (fault_R == 0)] = 2
         if uses & Uses.NOISE:
-            tokens_R = choose(logits_RV, Knobs.gather(self.table.sampling, slots_R, positions_R))
+            tokens_R = choose(logits_RV, Knobs.gather(self.table.sampling, slots_R, positions_R), self._draw)
         else:
             tokens_R = argmax(logits_RV)
         over = {} if masks is None else masks.over
