@@ -272,7 +272,7 @@ def plot(report: dict[str, Any], path: str) -> None:
     top.set_ylabel("resident memory (MB)")
     top.legend()
     bottom.plot(
-        [at - report["began"] for at, _ in report["health"]], [1e3 * s for _, s in report["health"]], ","
+        [at - report["began"] for at, *_ in report["health"]], [1e3 * s for _, s, _ in report["health"]], ","
     )
     bottom.set_yscale("log")
     bottom.set_ylabel("/health (ms)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +19,8 @@ SERVED_AGAIN_SECONDS = 10.0
 TIMING = "timing:"
 """Begins failures that a crowded machine may be to blame for."""
 GROWTH = 0.05
+STEP = 0.25
+"""Seconds that a step of the engine, and the way to it, may take."""
 LONG_RUN = 300.0
 """Seconds from which memory is judged; before, it is still being warmed up."""
 
@@ -85,8 +88,13 @@ def judge(
         "seconds_to_serve_again": again,
         "after_the_load": load,
     }
-    series = {"memory": list(memory), "faults": list(faults), "health": [(at, s) for at, s, _ in health]}
+    series = {"memory": _thinned(memory), "faults": list(faults), "health": _thinned(health)}
     return {"summary": summary, "failures": failures, **series}
+
+
+def _thinned(points: Sequence[Any], most: int = 600) -> list[Any]:
+    """Keep about so many points of a series, evenly: the figures were taken from all of them."""
+    return list(points[:: max(1, len(points) // most)])
 
 
 def _clients(seen: Sequence[Seen]) -> Iterator[str]:
@@ -119,39 +127,74 @@ def _against(seen: Sequence[Seen], books: Books) -> Iterator[str]:
                 yield f"{request_id} was finished for its client by an engine that died with it"
         elif one.finishes and one.finishes[0] != ends[0]["reason"]:
             yield f"{request_id}: its client saw {one.finishes[0]}, the engine wrote {ends[0]['reason']}"
-        elif one.errors and ends[0]["reason"] == "length" and "engine" not in one.error_text:
-            # Only the death of the engine, between writing and sending, may come in between.
+        elif one.errors and ends[0]["reason"] == "length" and not _overtaken(one):
             yield f"{request_id}: finished by the engine, but its client saw {one.error_text}"
     for request_id, one in by_id.items():
         if one.finishes and request_id not in books.taken:
             yield f"{request_id} was answered and never taken in"
 
 
+def _overtaken(one: Seen) -> bool:
+    """Whether a client may see an error although the engine finished: its own /abort, or the engine's death,
+    came between writing the end and sending it."""
+    return one.manner == "abort" or "engine" in one.error_text
+
+
 def _limits(seen: Sequence[Seen], books: Books, marks: dict[str, Any]) -> Iterator[str]:
-    """Nobody had more admitted in a minute, or at work at once, than allowed."""
-    times = sorted(
-        entry["at"]
-        for entry in books.taken.values()
-        if entry["tenant"] == "gamma" and entry["at"] >= marks["began"]
+    """Nobody had more admitted in a minute, or at work at once, than allowed.
+
+    The server counts a request at some moment between its client's sending and the engine's taking in, and
+    for as long as the client waits. What is judged is what was the case whichever moments those were.
+    """
+    by_id = {f"cmpl-{one.id} 0": one for one in seen}
+    within = _most_within(
+        (by_id[name].sent, entry["at"])
+        for name, entry in books.taken.items()
+        if entry["tenant"] == "gamma" and name in by_id and by_id[name].sent >= marks["began"]
     )
-    for index, at in enumerate(times):
-        within = sum(1 for other in times[index:] if other < at + 59.5)
-        if within > marks["per_minute"]:
-            yield f"gamma had {within} requests admitted within a minute; {marks['per_minute']} are allowed"
-            break
+    if within > marks["per_minute"]:
+        yield f"gamma had {within} requests admitted within a minute; {marks['per_minute']} are allowed"
     for entries in books.lives:
-        live: set[str] = set()
-        for entry in entries:
-            if entry.get("tenant") == "beta":
-                live.add(entry["took"])
-            live.discard(entry.get("ended", ""))
-            if len(live) > marks["concurrent"]:
-                yield f"beta had {len(live)} requests at work at once; {marks['concurrent']} are allowed"
-                break
+        most = _most_at_once(_spans(entries, by_id, "beta"))
+        if most > marks["concurrent"]:
+            yield f"beta had {most} requests at work at once; {marks['concurrent']} are allowed"
     if marks["ended"] - marks["began"] >= 60:
         refused = Counter(one.tenant for one in seen if one.status == 429)
         if not refused["beta"] or not refused["gamma"]:
             yield f"no tenant reached its limit, so nothing was tested: {dict(refused)}"
+
+
+def _most_within(spans: Iterable[tuple[float, float]], seconds: float = 60.0) -> int:
+    """Return the largest number of spans that lie wholly within so many seconds."""
+    found, most = sorted(spans), 0
+    for index, (start, _) in enumerate(found):
+        near = itertools.takewhile(lambda span, end=start + seconds: span[0] < end, found[index:])
+        most = max(most, sum(end < start + seconds for _, end in near))
+    return most
+
+
+def _spans(
+    entries: Sequence[dict[str, Any]], by_id: dict[str, Seen], tenant: str
+) -> Iterator[tuple[float, float]]:
+    """Yield from when to when an engine surely had each request at work for a client that waited."""
+    began = {entry["took"]: entry["at"] for entry in entries if entry.get("tenant") == tenant}
+    for entry in entries:
+        name = entry.get("ended", "")
+        if name in began:
+            one, end = by_id.get(name), entry["at"]
+            if one is not None and one.manner != "whole":
+                # The server lets go of it when its client does; the engine writes that down a step later.
+                end = min(end, one.ended) - STEP
+            yield began[name], end
+
+
+def _most_at_once(spans: Iterable[tuple[float, float]]) -> int:
+    live = most = 0
+    edges = [edge for start, end in spans if end > start for edge in ((start, 1), (end, -1))]
+    for _, change in sorted(edges):
+        live += change
+        most = max(most, live)
+    return most
 
 
 def _left(load: dict[str, Any]) -> bool:

@@ -100,15 +100,19 @@ class Feed:
         engine = self._service.engine
         prompts = [await engine.prepare(ask.prompt, ask.params) for ask in self.asks]
         prompts = lease.reserve(prompts, engine.info.max_model_len)
-        for index, (ask, prompt) in enumerate(zip(self.asks, prompts, strict=True)):
-            # The blank, which no caller's id can hold, keeps these apart from everyone else's.
-            request_id = f"{self.id} {index}"
-            stream = await self._begin(ask, prompt, request_id)
-            stream.gather(self._interval(ask))
-            self.streams.append(stream)
-            self._meter(prompt)
-            if self._stopped is not None:
-                raise self._stopped
+        try:
+            for index, (ask, prompt) in enumerate(zip(self.asks, prompts, strict=True)):
+                # The blank, which no caller's id can hold, keeps these apart from everyone else's.
+                request_id = f"{self.id} {index}"
+                stream = await self._begin(ask, prompt, request_id)
+                stream.gather(self._interval(ask))
+                self.streams.append(stream)
+                self._meter(prompt)
+                if self._stopped is not None:
+                    raise self._stopped
+        except asyncio.CancelledError:
+            lease.admitted()  # the engine may have taken it in: leaving early must not be a way around limits
+            raise
         lease.admitted()
 
     async def _begin(self, ask: Ask, prompt: Prepared, request_id: str) -> RequestStream:

@@ -86,3 +86,30 @@ def test_limits_blocks_latency_and_restarts_are_judged(tmp_path):
         "status 1",
     ):
         assert words in found
+
+
+@pytest.mark.parametrize(
+    ("manner", "sent", "took", "gone", "most"),
+    [
+        ("whole", (1.0, 2.0, 59.0), (1.1, 2.1, 60.9), (70, 70, 70), 3),
+        ("whole", (1.0, 2.0, 59.0), (1.1, 2.1, 61.2), (70, 70, 70), 2),  # admitted after the minute, perhaps
+        ("leave", (1.0, 2.0, 3.0), (1.1, 2.1, 3.1), (1.9, 2.9, 9.0), 1),  # never two at once
+        ("whole", (1.0, 2.0, 3.0), (1.1, 2.1, 3.1), (9.0, 9.0, 9.0), 3),
+    ],
+)
+def test_limits_are_judged_by_what_was_surely_so(manner, sent, took, gone, most):
+    clients, entries = {}, []
+    for number in range(3):
+        name = f"cmpl-soak-{number} 0"
+        clients[name] = seen(number, manner=manner, sent=sent[number], ended=gone[number])
+        entries.append({"took": name, "tenant": "beta", "at": took[number]})
+        entries.append({"ended": name, "reason": "abort", "at": gone[number] + 0.2})
+    within = soak_checks._most_within((clients[e["took"]].sent, e["at"]) for e in entries if "took" in e)
+    at_once = soak_checks._most_at_once(soak_checks._spans(entries, clients, "beta"))
+    assert (at_once if max(sent) < 10 else within) == most
+
+
+def test_an_abort_may_overtake_the_end():
+    one = seen(1, manner="abort", finishes=(), errors=1, error_text="ended by a call of /abort")
+    assert soak_checks._overtaken(one)
+    assert not soak_checks._overtaken(seen(1, finishes=(), errors=1, error_text="ended by a call of /abort"))

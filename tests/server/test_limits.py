@@ -418,7 +418,7 @@ async def test_whatever_way_it_ends_nothing_stays_taken(client, engine, how):
                     await asyncio.sleep(0.001)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        expected = 0 if how == "cancelled while admitted" else 1
+        expected = 1  # also of one who leaves while the engine takes it in: the engine may have done so
     account = keeper._accounts["tenant", "small"]
     now = keeper.clock()
     assert not account.live and not keeper.pace._live and engine.running == {}
