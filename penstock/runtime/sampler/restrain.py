@@ -26,9 +26,13 @@ def restrain(logits_RV: Tensor, rows_X: list[int], masks_XW: NDArray[np.int32]) 
         return
     vocab, device = logits_RV.shape[1], logits_RV.device
     if device.type == "cpu":
-        allowed_XV = np.unpackbits(masks_XW.view(np.uint8), axis=1, count=vocab, bitorder="little")
+        bits_XV = np.unpackbits((~masks_XW).view(np.uint8), axis=1, count=vocab, bitorder="little")
+        forbidden_XV = torch.from_numpy(bits_XV.view(np.bool_))
+        if len(rows_X) == len(logits_RV):
+            logits_RV.masked_fill_(forbidden_XV, _MINUS_INF)
+            return
         for x, r in enumerate(rows_X):
-            logits_RV[r].masked_fill_(torch.from_numpy(allowed_XV[x] == 0), _MINUS_INF)
+            logits_RV[r].masked_fill_(forbidden_XV[x], _MINUS_INF)
         return
     host_XW = torch.from_numpy(masks_XW)
     words_XW = host_XW.pin_memory().to(device, non_blocking=True)
