@@ -30,13 +30,13 @@ class TextBlock(Body):
 class UnservedBlock(Body):
     """An image, a document, a block of a tool that runs elsewhere."""
 
-    type: Annotated[Any, refuse("content blocks", _BLOCKS)] = None
+    type: Annotated[Any, refuse("content blocks", _BLOCKS)]
 
 
 class UnservedText(Body):
     """Something other than text where the served models read text only."""
 
-    type: Annotated[Any, refuse("content blocks", ("text",))] = None
+    type: Annotated[Any, refuse("content blocks", ("text",))]
 
 
 OnlyText = Annotated[

@@ -33,7 +33,7 @@ class Tool(Body):
 class UnservedTool(Body):
     """A tool that would have to run here."""
 
-    type: Annotated[Any, refuse("tools", ("custom",))] = None
+    type: Annotated[Any, refuse("tools", ("custom",))]
 
 
 AnyTool = Annotated[

@@ -42,7 +42,7 @@ class RefusalPart(Body):
 class UnservedPart(Body):
     """An image, a file, audio: the served models read text only."""
 
-    type: Annotated[Any, refuse("content parts", ("input_text", "output_text", "refusal"))] = None
+    type: Annotated[Any, refuse("content parts", ("input_text", "output_text", "refusal"))]
 
 
 Part = Annotated[
@@ -110,7 +110,7 @@ class ReasoningItem(Body):
 class UnservedItem(Body):
     """An item of a tool that runs at OpenAI, a reference, or something newer than this server."""
 
-    type: Annotated[Any, refuse("items", _ITEMS)] = None
+    type: Annotated[Any, refuse("items", _ITEMS)]
 
 
 Item = Annotated[

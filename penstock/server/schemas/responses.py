@@ -28,7 +28,7 @@ class FunctionTool(Body):
 class UnservedTool(Body):
     """A tool that would have to run here."""
 
-    type: Annotated[Any, refuse("tools", ("function",))] = None
+    type: Annotated[Any, refuse("tools", ("function",))]
 
 
 Tool = Annotated[
@@ -55,7 +55,7 @@ class AllowedTools(Body):
 class UnservedChoice(Body):
     """A choice of a tool that is not served."""
 
-    type: Annotated[Any, refuse("tool choices", ("function", "allowed_tools"))] = None
+    type: Annotated[Any, refuse("tool choices", ("function", "allowed_tools"))]
 
 
 ToolChoice = (

@@ -154,6 +154,7 @@ def blocks(*given, role="user"):
             blocks({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "image"}]}),
             "messages[1].content[0].content[0].type",
         ),
+        (blocks({"text": "x"}), "messages[1].content[0].type"),
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),

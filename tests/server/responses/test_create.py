@@ -122,6 +122,8 @@ def part(kind):
         (part("input_image"), "input[0].content[0].type"),
         (part("input_file"), "input[0].content[0].type"),
         (part("input_audio"), "input[0].content[0].type"),
+        ({"input": [{"role": "user", "content": [{"refusal": ""}]}]}, "input[0].content[0].type"),
+        ({"input": "x", "tools": [{"name": "f"}]}, "tools[0].type"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
         ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "x", "tool_choice": {"type": "mcp"}}, "tool_choice.type"),
