@@ -1,11 +1,15 @@
 """What every skill generator shares: the turn, the split, phrase templates and human noise."""
 
 import hashlib
+import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
+
+from penstock.zoo.data.texts import load
 
 Split = Literal["train", "test"]
 
@@ -13,6 +17,7 @@ TEST_PERCENT = 8
 """Share of keys that belong to the test split, in percent."""
 
 _INNERMOST = re.compile(r"\{([^{}]*)\}")
+_PIECE = re.compile(r" ?[^\W\d_]+| (?=\S)|\S|\n")
 _SLOT = re.compile(r"<(\w+)>")
 
 
@@ -28,6 +33,9 @@ class Turn:
             material that must be learnt (a greeting, a definition in its plainest wording): train only.
         expect: what the checker of the skill needs (numbers, names, key words).
         verbatim: the request contains text that noise must not touch.
+        source: who says ``user``: a person, or the tools that were called in the turn before (then all
+            results of that round of calls, joined as the chat template joins them).
+        tools: OpenAI function tools offered in this fragment; set on its first turn.
     """
 
     skill: str
@@ -36,6 +44,8 @@ class Turn:
     key: str = ""
     expect: Mapping[str, Any] = field(default_factory=dict)
     verbatim: bool = False
+    source: Literal["user", "tool"] = "user"
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +56,14 @@ class Skill:
         name: unique name, as in evaluation tables.
         sample: draws a dialogue fragment (one turn or several that belong together).
         check: whether an answer to the last turn of a fragment is right.
+        sized: like ``sample``, but all texts of the fragment together take about, and never more than, so
+            many tokens by :func:`tokens_of_turns`. Skills about long contexts have it.
     """
 
     name: str
     sample: Callable[[random.Random], list[Turn]]
     check: Callable[[Turn, str], bool]
+    sized: Callable[[random.Random, int], list[Turn]] | None = None
 
 
 def split_of(key: str) -> Split:
@@ -61,14 +74,49 @@ def split_of(key: str) -> Split:
     return "test" if int.from_bytes(digest, "big") % 100 < TEST_PERCENT else "train"
 
 
-def draw(skill: Skill, rng: random.Random, split: Split, tries: int = 2000) -> list[Turn]:
+def tokens_of(text: str) -> int:
+    """Return about how many tokens ``text`` takes: rather a few per cent too many than one too few.
+
+    Needs no tokenizer: a digit, a mark or a word that the zoo's vocabulary has whole is one token, another
+    word several by its length, and a blank before a digit or mark one. Fitted to the generators' prose;
+    foreign text takes more than it says.
+    """
+    return math.ceil(sum(_piece_cost(piece) for piece in _PIECE.findall(text)))
+
+
+def _piece_cost(piece: str) -> float:
+    if len(piece.strip()) < 3 or (piece[0] == " " and piece[1:] in _whole_words()):
+        return 1.0
+    return 0.9 + 0.3 * len(piece)
+
+
+@cache
+def _whole_words() -> frozenset[str]:
+    return frozenset(load("tokens")["whole_words"])
+
+
+def tokens_of_turns(turns: Iterable[Turn]) -> int:
+    """Return :func:`tokens_of` the whole fragment, with two control tokens for every message."""
+    return sum(tokens_of(turn.user) + tokens_of(turn.answer) + 4 for turn in turns)
+
+
+def draw(
+    skill: Skill, rng: random.Random, split: Split, tries: int = 2000, budget: int | None = None
+) -> list[Turn]:
     """Draw a fragment whose last turn belongs to ``split`` (the earlier turns are context).
+
+    Args:
+        skill: the generator.
+        rng: the only source of randomness.
+        split: which keys may occur.
+        tries: how many fragments to look at.
+        budget: most tokens that the fragment may take; only a skill with ``sized`` heeds it.
 
     Raises:
         RuntimeError: the skill produced no such fragment in ``tries`` attempts.
     """
     for _ in range(tries):
-        turns = skill.sample(rng)
+        turns = skill.sample(rng) if budget is None or skill.sized is None else skill.sized(rng, budget)
         if split_of(turns[-1].key) == split and (
             split == "test" or all(split_of(t.key) == split for t in turns)
         ):
