@@ -138,6 +138,13 @@ class StructuredConfig(msgspec.Struct, frozen=True, kw_only=True):
     grammar_cache_bytes: Annotated[
         int, _unit("Compiled grammars kept while nobody uses them", "bytes", ge=0)
     ] = 256 * 1024 * 1024
+    grammar_preload: Annotated[
+        bool,
+        _doc(
+            "Start a server's compiler of grammars (about 300 MB) as soon as it is ready, not with the first "
+            "grammar, which would wait seconds for it"
+        ),
+    ] = True
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):

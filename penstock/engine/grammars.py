@@ -39,6 +39,12 @@ class GrammarDesk:
         """Have a request's grammar compiled; None if it has none."""
         return None if spec.grammar is None else self._compiler.compile(spec.grammar)
 
+    def preload(self) -> None:
+        """Have the compiler loaded in the background, so that the first grammar need not wait for that."""
+        # The least grammar there is takes the whole way that all others will take. If it fails, so will
+        # they, and tell whoever asks.
+        self._compiler.compile(GrammarSpec(kind="json_object"))
+
     def take(self, spec: RequestSpec) -> None:
         """Hold on to a request's grammar; waits for it if nobody did before.
 

@@ -48,6 +48,8 @@ def serve(
         built = find_builder(boot.build)(boot.config, lambda text: port.send(owner, BootLine(text)))
         on_built()
         port.send(owner, Ready(built.info))
+        if built.core.grammars is not None and boot.config.structured.grammar_preload:
+            built.core.grammars.preload()
         EngineLoop(built.core, port, lease_timeout=boot.lease_timeout, pulse=pulse).run()
         return True
     except Exception as error:

@@ -159,7 +159,7 @@ def _graphs(config: Config, decoder: Decoder, kv: KVStore, decisions: list[Decis
 
 
 def _grammars(config: Config, facts: Facts, decisions: list[Decision]) -> GrammarService:
-    """Prepare structured output; nothing starts before somebody asks for it."""
+    """Prepare structured output; nothing starts here."""
     structured, model = config.structured, config.model
     backend = resolve_backend(structured.grammar_backend)
     why = "as asked" if structured.grammar_backend != "auto" else "the first that is installed"

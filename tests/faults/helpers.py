@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from penstock.config.settings import Config, ModelConfig, ServerConfig
+from penstock.config.settings import Config, ModelConfig, ServerConfig, StructuredConfig
 from penstock.core.request import RequestSpec, SamplingParams
 from penstock.engine.client import ClientOptions, InprocClient, ProcessClient
 from penstock.engine.supervisor import RestartPolicy
@@ -41,7 +41,9 @@ class Ends:
 @asynccontextmanager
 async def running(folder, *, watchdog=0.0, inproc=False, options=FAST):
     config = Config(
-        model=ModelConfig(model=str(folder)), server=ServerConfig(watchdog_timeout=watchdog, warm_spare=False)
+        model=ModelConfig(model=str(folder)),
+        server=ServerConfig(watchdog_timeout=watchdog, warm_spare=False),
+        structured=StructuredConfig(grammar_preload=False),
     )
     client = (InprocClient if inproc else ProcessClient)(config, "tests.faults.engines:build", options)
     ends = Ends()

@@ -1,6 +1,6 @@
 """The engine's side of compiling: ask, share, keep; nobody waits but who wants to.
 
-One thread owns the worker process. It starts with the first grammar; a worker that dies or stops answering
+One thread owns the worker process. Both start with the first grammar; a worker that dies or stops answering
 is replaced, and what it was compiling is answered with an error.
 """
 
@@ -35,6 +35,8 @@ MAX_PENDING = 64
 """Grammars that may wait to be compiled; more are turned away."""
 _START_SECONDS = 60.0
 """What a worker may take to import its library, on top of what a grammar may take."""
+_CLOSE_SECONDS = 1.0
+"""How long closing waits for the thread. One that is importing cannot be interrupted, and ends after that."""
 
 _ENTRY = "from penstock.runtime.grammar.worker import main; main()"
 _THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -71,6 +73,7 @@ class GrammarService:
         self._thread: threading.Thread | None = None
         self._inbox: queue.SimpleQueue[GrammarSpec | Done | _Ended | None] = queue.SimpleQueue()
         self._vocabulary: Vocabulary | None = None
+        self._backend: Backend | None = None
         self.starts = 0
         """Workers started so far."""
 
@@ -124,7 +127,7 @@ class GrammarService:
         """End the worker and the thread; what is being compiled fails."""
         self._inbox.put(None)
         if self._thread is not None:
-            self._thread.join(5.0)
+            self._thread.join(_CLOSE_SECONDS)
 
     # -- the thread --------------------------------------------------------------------------------
 
@@ -142,6 +145,10 @@ class GrammarService:
                 continue
             try:
                 team = self._handle(message, team)
+            except GrammarError as error:
+                log.warning("structured output is not available: %s", error)
+                self._disband(team, f"structured output is not available: {error}")
+                team = None
             except Exception as error:
                 log.exception("the grammar compiler failed")
                 self._disband(team, f"the grammar compiler failed: {type(error).__name__}")
@@ -153,9 +160,7 @@ class GrammarService:
     def _handle(self, message: GrammarSpec | Done | _Ended | None, team: _Team | None) -> _Team | None:
         if isinstance(message, GrammarSpec):
             if team is None:
-                self.starts += 1
-                backend = open_backend(self._name or "", self.vocabulary)
-                team = _Team(self.starts, backend, self.vocabulary, self._limits, self._inbox)
+                team = self._gather()
             team.ask(message)
         elif isinstance(message, Done) and team is not None:
             if message.number < 0:
@@ -164,19 +169,30 @@ class GrammarService:
                 return None
             spec = team.answered(message.number)
             if spec is not None:
-                self._finish(spec, message, team.backend)
+                self._finish(spec, message)
         elif isinstance(message, _Ended) and team is not None and message.worker == team.number:
             log.error("the grammar compiler ended: status %s", team.process.poll())
             self._disband(team)
             return None
         return team
 
-    def _finish(self, spec: GrammarSpec, done: Done, backend: Backend) -> None:
+    def _gather(self) -> _Team:
+        """Start a worker, and import the library here while it does so there."""
+        self.starts += 1
+        team = _Team(self.starts, self._name or "", self.vocabulary, self._limits, self._inbox)
+        try:
+            self._backend = self._backend or open_backend(self._name or "", self.vocabulary)
+        except BaseException:
+            team.close()
+            raise
+        return team
+
+    def _finish(self, spec: GrammarSpec, done: Done) -> None:
         error = done.error
         grammar: Grammar | None = None
-        if error is None:
+        if error is None and self._backend is not None:
             try:
-                grammar = backend.load(spec, done.compiled)
+                grammar = self._backend.load(spec, done.compiled)
             except GrammarError as refused:
                 error = str(refused)
         if grammar is None:
@@ -214,12 +230,12 @@ class _Team:
     def __init__(
         self,
         number: int,
-        backend: Backend,
+        backend: str,
         vocabulary: Vocabulary,
         limits: Limits,
         inbox: queue.SimpleQueue[GrammarSpec | Done | _Ended | None],
     ) -> None:
-        self.number, self.backend = number, backend
+        self.number = number
         self.jobs: dict[int, GrammarSpec] = {}
         self._asked = 0
         self._patience = limits.cpu_seconds * (limits.wall_factor + 1) + 10
@@ -233,7 +249,7 @@ class _Team:
         )
         threading.Thread(target=self._read, args=(inbox,), name="penstock-grammar-in", daemon=True).start()
         assert self.process.stdin is not None
-        send(self.process.stdin, Start(backend.name, vocabulary, limits))
+        send(self.process.stdin, Start(backend, vocabulary, limits))
 
     def ask(self, spec: GrammarSpec) -> None:
         """Hand a grammar over."""

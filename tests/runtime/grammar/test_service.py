@@ -114,7 +114,7 @@ def test_a_vocabulary_that_cannot_be_read_fails_the_request_alone():
         raise GrammarError("no bytes")
 
     broken = GrammarService("xgrammar", read)
-    with pytest.raises(PenstockError):
+    with pytest.raises(PenstockError, match="no bytes"):
         broken.compile(spec("regex", "a")).result(PATIENCE)
     with pytest.raises(PenstockError):
         broken.compile(spec("regex", "a")).result(PATIENCE)
