@@ -33,6 +33,7 @@ from penstock.runtime.grammar.masks import GrammarMasks, Source
 from penstock.runtime.layered import LayeredForward, staged_items
 from penstock.runtime.pooling import PooledRows
 from penstock.runtime.sampler.draw import draw_native, draw_plain
+from penstock.runtime.sampler.restrain import restrain_native, restrain_plain
 from penstock.runtime.sampler.params import Ints, Uses
 from penstock.runtime.sampler.prompts import score_prompt
 from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
@@ -102,7 +103,8 @@ class ModelRunner:
         self.layered = LayeredForward(decoder)
         self.masks = None if grammars is None else GrammarMasks(grammars, table.vocab_size)
         native = getattr(getattr(decoder, "ops", None), "name", "") == "native"
-        self.sampler = Sampler(table, self.masks, draw_native if native else draw_plain)
+        by_kernel = (draw_native, restrain_native) if native else (draw_plain, restrain_plain)
+        self.sampler = Sampler(table, self.masks, *by_kernel)
         self._carry = torch.zeros(len(table.live), dtype=torch.int64, device=device)
         """Last sampled token of each slot, on the device."""
         self._unwritten: deque[Pending] = deque()

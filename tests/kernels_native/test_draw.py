@@ -1,4 +1,4 @@
-"""The choice of a token by the kernel equals the plain one, in every instruction set."""
+"""The choice of a token, and the masks before it, by the kernels equal the plain ones in every instruction set."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import torch
 from penstock.runtime.sampler.draw import draw_native, draw_plain
 from penstock.runtime.sampler.knobs import Knobs
 from penstock.runtime.sampler.noise import row_keys
+from penstock.runtime.sampler.restrain import restrain_native, restrain_plain
 
 
 def _knobs(rows, temperature, salt):
@@ -43,3 +44,25 @@ def test_frequencies_are_those_of_the_softmax(isa):
     tokens_R = draw_native(logits_V.expand(40000, 5), _knobs(40000, 1.5, 2))
     found_V = torch.bincount(tokens_R, minlength=5) / 40000
     assert (found_V - torch.softmax(logits_V / 1.5, 0)).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("vocab", [1, 31, 32, 33, 511, 3072, 32001])
+def test_same_masks(threads, vocab):
+    rng = np.random.default_rng(vocab)
+    masks_XW = rng.integers(-(2**31), 2**31, (5, -(-vocab // 32)), np.int64).astype(np.int32)
+    masks_XW[1], masks_XW[2], masks_XW[3, ::2] = 0, -1, 0
+    plain_RV = torch.from_numpy(rng.standard_normal((9, vocab), np.float32))
+    native_RV = plain_RV.clone()
+    restrain_plain(plain_RV, [0, 2, 3, 6, 8], masks_XW)
+    restrain_native(native_RV, [0, 2, 3, 6, 8], masks_XW)
+    assert torch.equal(plain_RV, native_RV)
+
+
+def test_few_allowed_tokens_are_drawn_as_by_the_plain_way(threads):
+    logits_RV = torch.full((64, 32000), float("-inf"))
+    allowed_RK = torch.randint(0, 32000, (64, 5), generator=torch.Generator().manual_seed(3))
+    logits_RV.scatter_(1, allowed_RK, torch.randn(64, 5, generator=torch.Generator().manual_seed(4)))
+    knobs = _knobs(64, 1.0, 9)
+    tokens_R = draw_native(logits_RV, knobs)
+    assert torch.equal(tokens_R, draw_plain(logits_RV, knobs))
+    assert (allowed_RK == tokens_R[:, None]).any(1).all()

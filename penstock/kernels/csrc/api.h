@@ -108,4 +108,9 @@ int32_t ps_kv_write(const void* k, const void* v, int64_t ldk, int64_t ldv, int3
 // noise is that of penstock/runtime/sampler/noise.py. Logits are float32 [rows, v], finite or minus infinity.
 int32_t ps_gumbel_argmax(const float* logits, int64_t rows, int64_t v, const double* temperatures,
                          const uint64_t* keys, int64_t* tokens);
+
+// Set the logits of the tokens that a mask does not allow to minus infinity: `count` rows of float32 [v], `ld` apart, by
+// their numbers; masks are [count, words], bit i (little end first) of a mask allows token i.
+int32_t ps_restrain(float* logits, int64_t v, int64_t ld, const int64_t* rows, int64_t count, const uint32_t* masks,
+                    int64_t words);
 }

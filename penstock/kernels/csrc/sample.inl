@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ull;
 constexpr int64_t kStrip = 512;  // scores that are kept at a time
+constexpr int64_t kBlock = 64;   // tokens that are passed over together where none is allowed
+constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 template <class To, class From>
 inline To bits_of(From from) {
@@ -46,17 +48,39 @@ inline double logarithm(double x) {
     return e * 6.93147180369123816490e-01 - ((half - (s * (half + r) + e * 1.90821492927058770002e-10)) - f);
 }
 
+bool none_allowed(const float* logits, int64_t count) {
+    bool any = false;
+    for (int64_t j = 0; j < count; ++j) any |= logits[j] > kNever;
+    return !any;
+}
+
+void restrain(float* logits, int64_t v, const uint32_t* mask) {
+    for (int64_t start = 0; start < v; start += 32) {
+        uint32_t bits = mask[start / 32];
+        if (bits == ~0u) continue;
+        int64_t count = v - start < 32 ? v - start : 32;
+        for (int64_t j = 0; j < count; ++j) logits[start + j] = (bits >> j) & 1 ? logits[start + j] : kNever;
+    }
+}
+
 int64_t gumbel_argmax(const float* logits, int64_t v, double temperature, uint64_t key) {
     double best = -std::numeric_limits<double>::infinity();
     int64_t found = 0;
     alignas(64) double scores[kStrip];
     for (int64_t start = 0; start < v; start += kStrip) {
         int64_t count = v - start < kStrip ? v - start : kStrip;
-        for (int64_t j = 0; j < count; ++j) {
-            uint64_t bits = mix(static_cast<uint64_t>(start + j + 1) * kGolden + key);
-            // The upper 52 bits, and half a unit: a number in (0, 1), exactly.
-            double u = (bits_of<double>((bits >> 12) | 0x3FF0000000000000ull) - 1.0) + 0x1p-53;
-            scores[j] = static_cast<double>(logits[start + j]) / temperature - logarithm(-logarithm(u));
+        for (int64_t block = 0; block < count; block += kBlock) {
+            int64_t end = block + kBlock < count ? block + kBlock : count;
+            if (none_allowed(logits + start + block, end - block)) {
+                for (int64_t j = block; j < end; ++j) scores[j] = kNever;
+                continue;
+            }
+            for (int64_t j = block; j < end; ++j) {
+                uint64_t bits = mix(static_cast<uint64_t>(start + j + 1) * kGolden + key);
+                // The upper 52 bits, and half a unit: a number in (0, 1), exactly.
+                double u = (bits_of<double>((bits >> 12) | 0x3FF0000000000000ull) - 1.0) + 0x1p-53;
+                scores[j] = static_cast<double>(logits[start + j]) / temperature - logarithm(-logarithm(u));
+            }
         }
         double top[8];
         for (double& one : top) one = -std::numeric_limits<double>::infinity();

@@ -6,5 +6,6 @@ namespace ps {
 int64_t gumbel_argmax_avx512(const float* logits, int64_t v, double temperature, uint64_t key) {
     return gumbel_argmax(logits, v, temperature, key);
 }
+void restrain_avx512(float* logits, int64_t v, const uint32_t* mask) { restrain(logits, v, mask); }
 }  // namespace ps
 PS_TARGET_END

@@ -91,6 +91,7 @@ _FUNCTIONS = {
         (_PTR, _PTR, _PTR, _PTR, _FLOAT, _FLOAT, _INT32, _INT64, _INT64, _INT64, _PTR),
     ),
     "ps_gumbel_argmax": (_INT32, (_PTR, _INT64, _INT64, _PTR, _PTR, _PTR)),
+    "ps_restrain": (_INT32, (_PTR, _INT64, _INT64, _PTR, _INT64, _PTR, _INT64)),
     "ps_rotate": (_INT32, (_PTR, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR, _PTR, _INT64)),
     "ps_attend_plan": (_INT32, (*(_PTR,) * 3, *(_INT64,) * 5, _PTR, _INT64, _PTR)),
     "ps_attend": (_INT32, (_PTR, _PTR, _PTR)),

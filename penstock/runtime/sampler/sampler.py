@@ -26,7 +26,7 @@ from penstock.runtime.sampler.draw import Draw, draw_plain
 from penstock.runtime.sampler.knobs import Knobs, argmax
 from penstock.runtime.sampler.logprobs import score
 from penstock.runtime.sampler.params import Ints, Uses
-from penstock.runtime.sampler.restrain import restrain
+from penstock.runtime.sampler.restrain import Restrain, restrain_plain
 from penstock.runtime.slots import SlotTable
 
 FAULTS = {
@@ -58,13 +58,19 @@ class Sampler:
         table: parameters and tokens of all slots.
         grammars: masks of the sequences that have a grammar, if any may.
         draw: chooses for rows without thresholds.
+        restrain: leaves what grammars allow.
     """
 
     def __init__(
-        self, table: SlotTable, grammars: GrammarMasks | None = None, draw: Draw = draw_plain
+        self,
+        table: SlotTable,
+        grammars: GrammarMasks | None = None,
+        draw: Draw = draw_plain,
+        restrain: Restrain = restrain_plain,
     ) -> None:
         self.table = table
         self._draw = draw
+        self._restrain = restrain
         self.grammars = grammars
 
     def uses(self, slots_R: Ints) -> Uses:
@@ -85,7 +91,7 @@ class Sampler:
         if uses & Uses.GRAMMAR and self.grammars is not None:
             masks = self.grammars.take(slots_R.tolist())
         if masks is not None:
-            restrain(logits_RV, masks.rows_X, masks.masks_XW)
+            self._restrain(logits_RV, masks.rows_X, masks.masks_XW)
         scored = np.flatnonzero(self.table.sampling.flags[slots_R] & int(Uses.LOGPROBS))
         raw_XV = logits_RV[torch.from_numpy(scored).to(logits_RV.device)] if scored.size else None
         if uses & Uses.ADJUST:

@@ -10,7 +10,7 @@ from penstock.core.plan import SlotInit
 from penstock.core.request import SamplingParams
 from penstock.runtime.grammar import masks as module
 from penstock.runtime.grammar.masks import GrammarMasks
-from penstock.runtime.sampler.restrain import restrain
+from penstock.runtime.sampler.restrain import restrain_plain
 from penstock.runtime.sampler.sampler import Sampler
 from penstock.runtime.slots import SlotTable
 from tests.runtime.grammar.local import EOS, LocalGrammars, byte_vocabulary, spec
@@ -182,6 +182,6 @@ def test_masks_that_contradict_a_grammar_are_a_fault_of_the_row():
 def test_restrain_touches_its_rows_only():
     logits = torch.zeros(3, 40)
     mask = np.array([[1 << 4, 1 << 7]], np.int32)
-    restrain(logits, [1], mask)
+    restrain_plain(logits, [1], mask)
     assert torch.isfinite(logits[[0, 2]]).all()
     assert torch.nonzero(torch.isfinite(logits[1]))[:, 0].tolist() == [4, 39]
