@@ -33,9 +33,9 @@ from penstock.runtime.grammar.masks import GrammarMasks, Source
 from penstock.runtime.layered import LayeredForward, staged_items
 from penstock.runtime.pooling import PooledRows
 from penstock.runtime.sampler.draw import draw_native, draw_plain
-from penstock.runtime.sampler.restrain import restrain_native, restrain_plain
 from penstock.runtime.sampler.params import Ints, Uses
 from penstock.runtime.sampler.prompts import score_prompt
+from penstock.runtime.sampler.restrain import restrain_native, restrain_plain
 from penstock.runtime.sampler.sampler import FAULTS, Sampled, Sampler
 from penstock.runtime.slots import SlotTable
 
