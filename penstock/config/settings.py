@@ -233,7 +233,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0.0
     keep_alive_timeout: Annotated[int, _unit("How long an idle connection stays open", "seconds", ge=1)] = 75
     max_connections: Annotated[
-        int, _unit("Connections above which requests are answered 503; 0 sets no bound", "connections", ge=0)
+        int,
+        _unit("Connections above which further ones are answered 503; 0 sets no bound", "connections", ge=0),
     ] = 0
     max_body_bytes: Annotated[int, _unit("Largest request body", "bytes", ge=1024)] = 32 * 1024 * 1024
     responses_bytes: Annotated[

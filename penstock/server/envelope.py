@@ -19,10 +19,14 @@ from penstock.server.errors import APIError, from_exception, is_expected
 from penstock.server.keystore import KeyStore
 from penstock.server.page import assets
 from penstock.server.principal import ANONYMOUS, Principal, principal_of, put_principal
+from penstock.server.protocol import SURPLUS
 
 logger = logging.getLogger("penstock.server.access")
 
-OPEN_PATHS = frozenset({"/health", "/live", "/ready", "/metrics", "/version", "/ping", *assets()})
+PROBES = frozenset({"/health", "/live", "/ready", "/metrics", "/version", "/ping"})
+"""Answered however full the server is: it must not be taken for dead."""
+
+OPEN_PATHS = PROBES | frozenset(assets())
 """Answered without a key: probes and scrapers seldom have one, and nothing of a client's shows there; nor on
 the page, which asks its reader for the key that its data need."""
 
@@ -74,11 +78,10 @@ class Envelope:
             await send(message)
 
         try:
-            principal = self._authenticate(scope, headers)
-            if principal is None:
-                await _bad_key(headers).response(path_of(scope))(scope, receive, send_marked)
+            refusal = self._refusal(scope, headers)
+            if refusal is not None:
+                await refusal.response(path_of(scope))(scope, receive, send_marked)
             else:
-                put_principal(scope, principal)
                 await self._app(scope, receive, send_marked)
         except Exception as exc:
             error = from_exception(exc)
@@ -91,6 +94,16 @@ class Envelope:
                 await error.response(path_of(scope))(scope, receive, send_marked)
         finally:
             self._log(scope, request_id, status, time.perf_counter() - began)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> APIError | None:
+        """Return why the request is not let in; None lets it in, with its principal."""
+        if scope["state"].get(SURPLUS) and path_of(scope) not in PROBES:
+            return _too_many_connections()
+        principal = self._authenticate(scope, headers)
+        if principal is None:
+            return _bad_key(headers)
+        put_principal(scope, principal)
+        return None
 
     def _authenticate(self, scope: Scope, headers: Headers) -> Principal | None:
         """Return who asks; None for a key that is missing or not accepted.
@@ -142,6 +155,16 @@ def _key_of(headers: Headers) -> str:
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
     return headers.get("x-api-key", "").strip()
+
+
+def _too_many_connections() -> APIError:
+    return APIError(
+        503,
+        "The server has as many connections as it takes.",
+        code="too_many_connections",
+        retry_after=1.0,
+        headers={"Connection": "close"},
+    )
 
 
 def _bad_key(headers: Headers) -> APIError:

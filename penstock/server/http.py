@@ -17,7 +17,11 @@ logger = logging.getLogger("penstock.server")
 
 def http_settings(server: ServerConfig) -> dict[str, Any]:
     """Return keyword arguments for `uvicorn.Config`: our protocol with the bounds that are configured."""
-    bounds = Bounds(read_timeout=server.client_read_timeout, write_timeout=server.client_write_timeout)
+    bounds = Bounds(
+        read_timeout=server.client_read_timeout,
+        write_timeout=server.client_write_timeout,
+        connections=server.max_connections,
+    )
     return {
         "http": bounded(bounds),
         "log_config": None,
@@ -27,7 +31,6 @@ def http_settings(server: ServerConfig) -> dict[str, Any]:
         "server_header": False,
         "date_header": False,
         "timeout_keep_alive": server.keep_alive_timeout,
-        "limit_concurrency": server.max_connections or None,
     }
 
 

@@ -22,6 +22,8 @@ UNREAD = "slow client"
 """Why a request ended whose client did not read."""
 ON_UNREAD = "on_unread"
 """Name in the scope's state of what is called before such a client is dropped."""
+SURPLUS = "surplus"
+"""Name in the scope's state of what is set when the connection is one too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Bounds:
     """Requests that may wait behind the one that is answered."""
     send_buffer: int = 256 * 1024
     """Bytes that the kernel may hold for a client that does not read."""
+    connections: int = 0
+    """Open connections above which further ones are told so; 0 sets no bound."""
     linger: float = 5.0
     """Seconds for which the rest of a refused body is read and thrown away."""
 
@@ -67,10 +71,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._lingering = False
+        self._surplus = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with a bounded send buffer and a limit on the time for the first head."""
         super().connection_made(_Lingering(transport, self))  # type: ignore[arg-type]
+        self._surplus = self._crowded()
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.bounds.send_buffer)
@@ -118,6 +124,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.bounds.pipelined:
             self._refusal = APIError(400, "Too many requests were sent ahead of their answers.")
             raise _Refused
+        # Those who were here first are not told off for those who came later.
+        if self._surplus and self._crowded():
+            self.scope["state"][SURPLUS] = True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -125,6 +134,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         self._read_by = None
         super().on_message_complete()
+
+    def _crowded(self) -> bool:
+        return 0 < self.bounds.connections < len(self.connections)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or was refused by the callbacks, in the shape of all our errors."""
