@@ -24,6 +24,12 @@ def _isa(rng: random.Random) -> tuple[str, bool, str, str]:
     return f"is {noun} {kind}?", truth, f"{noun} is {known}", f"isa {item} {other}"
 
 
+def member(rng: random.Random) -> tuple[str, bool, str]:
+    """Return a question whether a thing is of a kind, its truth, and the key of this fact."""
+    question, truth, _, key = _isa(rng)
+    return question, truth, key
+
+
 def _compare(rng: random.Random) -> tuple[str, bool, str, str]:
     a, b = rng.sample(range(rng.choice([10, 20, 100])), 2)
     word = rng.choice([*_MORE, "smaller", "less"])
