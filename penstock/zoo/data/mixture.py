@@ -1,60 +1,110 @@
 """Conversations: fragments of the skills, with system prompts, human noise and many turns."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.zoo.data import (
     arithmetic,
     copying,
     counting,
     glossary,
+    lengths,
     lists,
     memory,
+    puzzles,
     refusals,
     smalltalk,
+    steps,
     stories,
     tone,
     world,
     yesno,
 )  # fmt: skip
-from penstock.zoo.data.base import Skill, Split, Turn, draw, humanise
+from penstock.zoo.data.base import Skill, Split, Turn, draw, humanise, tokens_of_turns
 
 SKILLS: dict[str, Skill] = {
     module.SKILL.name: module.SKILL
     for module in (
-        arithmetic, copying, counting,
-        glossary, lists, memory, refusals, smalltalk, stories, tone, world, yesno,
+        arithmetic,
+        copying,
+        counting,
+        glossary,
+        lengths,
+        lists,
+        memory,
+        puzzles,
+        refusals,
+        smalltalk,
+        steps,
+        stories,
+        tone,
+        world,
+        yesno,
     )
-}  # fmt: skip
+}
 """Every skill by name."""
 
 Message = dict[str, str]
 """One chat message in the OpenAI form: role and content."""
 
 CHAT_WEIGHTS: dict[str, float] = {
-    "smalltalk": 3.0, "glossary": 2.2, "lists": 2.2, "stories": 1.0, "arithmetic": 6.0, "copying": 3.5,
-    "counting": 2.4, "facts": 2.0, "yesno": 5.0, "refusals": 1.8, "memory": 1.4,
-}  # fmt: skip
-"""How often each skill is drawn for the chat model; tone has its own share."""
+    "smalltalk": 3.0,
+    "glossary": 2.2,
+    "lists": 2.2,
+    "stories": 1.0,
+    "arithmetic": 6.0,
+    "copying": 3.5,
+    "counting": 2.4,
+    "facts": 2.0,
+    "yesno": 5.0,
+    "refusals": 1.8,
+    "memory": 1.4,
+    "tone": 4.0,
+    "lengths": 4.0,
+    "puzzles": 3.0,
+    "steps": 5.0,
+}
+"""How often each skill is drawn for the chat model; one draw of tone makes a whole conversation of it."""
 
+LEAST_ROOM, MOST_ROOM = 128, 1900
+"""Between these a skill with long contexts is given its size, in tokens; in less room it is not drawn."""
+
+_TALK = frozenset(
+    ("smalltalk", "glossary", "lists", "stories", "arithmetic", "counting", "facts", "yesno", "refusals")
+)
+"""Skills whose answers a tone may frame."""
 _LENGTHS = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 7)
 _BETWEEN = ("smalltalk", "glossary", "facts", "yesno", "lists", "arithmetic", "copying")
 _IGNORANT = {*smalltalk.INTENTS["unnamed"]["answers"], *smalltalk.INTENTS["private"]["answers"]}
-_TONE, _NAMED, _SYSTEM = 0.08, 0.12, 0.40
+_NAMED, _SYSTEM = 1 / 3, 0.32
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A dialogue ready for the chat template; ``turns`` are its turns in order, without the system prompt."""
+    """A dialogue ready for the chat template.
+
+    Attributes:
+        messages: the dialogue in the OpenAI form.
+        turns: its turns in order, without the system prompt.
+        tools: OpenAI function tools that are offered to the model.
+    """
 
     messages: list[Message]
     turns: list[Turn]
+    tools: list[dict[str, Any]]
 
 
-def _draw(rng: random.Random, split: Split, name: str, told: bool) -> list[Turn]:
+def _draw(
+    rng: random.Random, split: Split, name: str, told: bool = False, room: int | None = None
+) -> list[Turn]:
     """Draw a fragment; where the user has told something, none that claims not to know it."""
+    skill, budget = SKILLS[name], None
+    if room is not None and skill.sized is not None:
+        budget = min(room, rng.randint(LEAST_ROOM, MOST_ROOM))
     while True:
-        fragment = draw(SKILLS[name], rng, split)
+        fragment = draw(skill, rng, split, budget=budget)
         if not (told and any(turn.answer in _IGNORANT for turn in fragment)):
             return fragment
 
@@ -67,26 +117,45 @@ def _interleave(rng: random.Random, fragment: list[Turn], split: Split, many: bo
     return [*fragment[:-1], *between, fragment[-1]]
 
 
-def _fragments(rng: random.Random, split: Split, weights: dict[str, float], limit: int) -> list[Turn]:
-    names, turns, told = list(weights), list[Turn](), False
+def _fragments(
+    rng: random.Random, split: Split, weights: Mapping[str, float], limit: int, room: int | None
+) -> list[Turn]:
+    """Draw fragments until there are ``limit`` turns or the room is taken; one with tools stands alone."""
+    turns, told, left = list[Turn](), False, room
     while len(turns) < limit:
-        name = rng.choices(names, weights=list(weights.values()))[0]
-        if name == "memory" and told:
-            continue
-        fragment = _draw(rng, split, name, told)
+        names = [
+            name
+            for name, weight in weights.items()
+            if weight > 0
+            and not (told and name == "memory")
+            and not (left is not None and left < LEAST_ROOM and SKILLS[name].sized is not None)
+        ]
+        if not names:
+            break
+        name = rng.choices(names, weights=[weights[name] for name in names])[0]
+        fragment = _draw(rng, split, name, told, left)
+        if turns and fragment[0].tools:
+            break
         if name == "memory":
             told = True
             if limit > 1 and rng.random() < 0.6:
                 fragment = _interleave(rng, fragment, split, limit > 3)
+        size = tokens_of_turns(fragment)
+        if left is not None and turns and size > left:
+            break
         turns.extend(fragment)
+        left = None if left is None else left - size
+        if fragment[0].tools:
+            break
     return turns
 
 
 def conversation(
     rng: random.Random,
     split: Split = "train",
-    weights: dict[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
     turns: int | None = None,
+    room: int | None = None,
 ) -> Conversation:
     """Draw a conversation.
 
@@ -95,38 +164,66 @@ def conversation(
         split: which keys may occur.
         weights: skill name to relative frequency; the chat mix by default.
         turns: least number of turns; drawn from a heavy-tailed distribution when left out.
+        room: tokens that there are: no turn beyond it is begun, and skills about long contexts fit into it.
+            The first fragment of another skill may take more.
+
+    Raises:
+        ValueError: no skill in ``weights`` fits into ``room``.
     """
-    weights = weights or CHAT_WEIGHTS
+    mix = dict(weights or CHAT_WEIGHTS)
     limit = turns or rng.choice(_LENGTHS)
-    roll, system = rng.random(), ""
-    if roll < _TONE:
-        manner = rng.choice(tone.TONES)
-        system = rng.choice(manner.prompts)
-        parts = manner.apply(_fragments(rng, split, weights, min(limit, 3)))
-    elif roll < _NAMED:
-        system, parts = tone.named(rng)
-        if rng.random() < 0.5:
-            parts = parts + _fragments(rng, split, {**weights, "memory": 0.0}, 1)
+    tones = mix.pop("tone", 0.0)
+    talk = {name: weight for name, weight in mix.items() if name in _TALK}
+    if tones and rng.random() * (tones + sum(mix.values())) < tones:
+        system, parts = _in_a_tone(rng, split, talk, min(limit, 3))
     else:
-        parts = _fragments(rng, split, weights, limit)
-        system = rng.choice(tone.PLAIN) if roll < _SYSTEM else ""
+        parts = _fragments(rng, split, mix, limit, room)
+        plain = parts and not parts[0].tools and rng.random() < _SYSTEM
+        system = rng.choice(tone.PLAIN) if plain else ""
+    if not parts:
+        raise ValueError(f"no skill of {sorted(mix)} fits into {room} tokens")
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
     for turn in parts:
-        user = turn.user if turn.verbatim else humanise(rng, turn.user)
-        messages += [{"role": "user", "content": user}, {"role": "assistant", "content": turn.answer}]
-    return Conversation(messages, parts)
+        messages += _said(
+            turn, turn.user if turn.verbatim or turn.source == "tool" else humanise(rng, turn.user)
+        )
+    return Conversation(messages, parts, [dict(tool) for tool in parts[0].tools])
 
 
-def exam(rng: random.Random, name: str, split: Split = "test") -> Conversation:
+def _in_a_tone(
+    rng: random.Random, split: Split, talk: dict[str, float], limit: int
+) -> tuple[str, list[Turn]]:
+    """Return a system prompt that changes answers, or gives a name, and the turns under it."""
+    if rng.random() < _NAMED or not talk:
+        system, parts = tone.named(rng)
+        if talk and rng.random() < 0.5:
+            parts = parts + _fragments(rng, split, talk, 1, None)
+        return system, parts
+    manner = rng.choice(tone.TONES)
+    return rng.choice(manner.prompts), manner.apply(_fragments(rng, split, talk, limit, None))
+
+
+def _said(turn: Turn, asked: str) -> list[Message]:
+    return [{"role": turn.source, "content": asked}, {"role": "assistant", "content": turn.answer}]
+
+
+def exam(rng: random.Random, name: str, split: Split = "test", room: int | None = None) -> Conversation:
     """Draw one fragment of skill ``name`` alone; its last turn is the question, to be answered by the model.
 
     The reference answer is not part of the messages; it is in the last of ``turns``.
+
+    Args:
+        rng: the only source of randomness.
+        name: the skill.
+        split: which keys are asked.
+        room: size of the fragment in tokens, for a skill with long contexts.
     """
-    parts = draw(SKILLS[name], rng, split)
+    parts = draw(SKILLS[name], rng, split, budget=room)
     messages: list[Message] = []
     for turn in parts:
         if turn.skill == tone.SYSTEM:
             messages.append({"role": "system", "content": turn.user})
             continue
-        messages += [{"role": "user", "content": turn.user}, {"role": "assistant", "content": turn.answer}]
-    return Conversation(messages[:-1], [turn for turn in parts if turn.skill != tone.SYSTEM])
+        messages += _said(turn, turn.user)
+    asked = [turn for turn in parts if turn.skill != tone.SYSTEM]
+    return Conversation(messages[:-1], asked, [dict(tool) for tool in parts[0].tools])
