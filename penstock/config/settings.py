@@ -185,6 +185,15 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 300.0
+    start_timeout: Annotated[
+        float,
+        _unit(
+            "Time in which an engine must have started, a download of its model included, or it is ended and "
+            "counts as failed; 0 never",
+            "seconds",
+            ge=0,
+        ),
+    ] = 600.0
     warm_spare: Annotated[
         bool,
         _doc(

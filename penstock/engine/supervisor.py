@@ -60,7 +60,12 @@ class Incarnation:
         self._words: Died | None = None
         self._closed = False
         self.stuck = False
-        """It went down because it hung: it is still there, and will not end by itself."""
+        """It hung, running or starting: it is still there, and will not end by itself."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it hangs where nothing can end it."""
+        return self.stuck and not self.handle.killable
 
     def send(self, message: ToEngine) -> None:
         """Send; dropped once closed."""
@@ -68,12 +73,25 @@ class Incarnation:
             self._port.send(message)
 
     async def boot(self, boot: Boot, on_line: Callable[[str], None]) -> EngineInfo:
-        """Send the boot message and wait for readiness.
+        """Send the boot message and wait for readiness, as long as the settings allow.
 
         Raises:
             ConfigError: the engine refused its settings.
-            EngineDead: it failed otherwise; the text carries the cause.
+            EngineDead: it failed otherwise, or hangs; the text carries the cause.
         """
+        limit = boot.config.server.start_timeout
+        try:
+            async with asyncio.timeout(limit or None) as bound:
+                return await self._boot(boot, on_line)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            self.stuck = True
+            raise EngineDead(
+                f"the engine was not ready {limit:g} s after its start (server.start_timeout)"
+            ) from None
+
+    async def _boot(self, boot: Boot, on_line: Callable[[str], None]) -> EngineInfo:
         self.send(boot)
         gone = asyncio.ensure_future(self.handle.exited())
         try:
@@ -184,6 +202,8 @@ class Supervisor:
         self._watcher: asyncio.Task[None] | None = None
         self._recent: deque[float] = deque()
         self._on_line: Callable[[str], None] = lambda line: None
+        self._lost = False
+        """The last one hangs and cannot be ended: another must not take its place."""
         self.health = Health(state="starting")
 
     async def start(self, on_line: Callable[[str], None]) -> EngineInfo:
@@ -226,6 +246,7 @@ class Supervisor:
         try:
             info = await incarnation.boot(self._boot, self._on_line)
         except BaseException:
+            self._lost = incarnation.lost
             await incarnation.close(0.5)
             raise
         self._current = incarnation
@@ -244,18 +265,15 @@ class Supervisor:
             failed = self._current
             cause = await failed.down(self._watchdog)
             log.error("%s", cause)
-            final = failed.stuck and not failed.handle.killable
-            self._set("dead" if final else "restarting", cause)
+            self._lost = failed.lost
+            self._set("dead" if self._lost else "restarting", cause)
             self._on_down(cause)
             await self._drop(1.0)
-            if final:
-                log.error("an engine in a thread cannot be ended by force; restart the server")
-                return
             await self._restart(cause)
 
     async def _restart(self, cause: str) -> None:
-        """Try until one boots or the policy's bound is reached."""
-        while (delay := self._delay()) is not None:
+        """Try until one boots, the policy's bound is reached, or one hangs that cannot be ended."""
+        while not self._lost and (delay := self._delay()) is not None:
             await asyncio.sleep(delay)
             try:
                 await self._launch()
@@ -268,6 +286,9 @@ class Supervisor:
             log.warning("the engine was restarted (restart %d)", self.health.restarts)
             return
         self._set("dead", cause)
+        if self._lost:
+            log.error("an engine in a thread cannot be ended by force; restart the server")
+            return
         log.error("giving up on the engine after %d restarts: %s", self.health.restarts, cause)
 
     def _delay(self) -> float | None:

@@ -12,8 +12,8 @@ from penstock.engine.pulse import Pulse
 class Watchdog:
     """Watches a pulse while there is work.
 
-    Building an engine is not watched (weights, compilers and first runs take what they take); a step is, so
-    the limit must exceed the longest honest step.
+    Steps are watched, so the limit must exceed the longest honest step. Building an engine is not; it must be
+    over within ``server.start_timeout`` (`Incarnation.boot`).
 
     Args:
         timeout: seconds without progress that are taken for a hang; 0 never barks.

@@ -75,6 +75,16 @@ def build_killed(config, report):
     os.kill(os.getpid(), 9)
 
 
+def build_hanging(config, report):
+    """Boots the first time (the marker is not there yet), hangs ever after."""
+    marker = config.model.model
+    if os.path.exists(marker):
+        report("and now it hangs")
+        time.sleep(3600)
+    open(marker, "w").close()
+    return _built(config, BrokenExecutor(SPEC))
+
+
 def build_once(config, report):
     """Boots the first time only."""
     marker = config.model.model

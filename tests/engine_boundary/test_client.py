@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 import os
 import signal
+import threading
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import fake_engine
 import pytest
 
-from penstock.config.settings import Config, ModelConfig, ScheduleConfig
+from penstock.config.settings import Config, ModelConfig, ScheduleConfig, ServerConfig
 from penstock.core.errors import ConfigError, InvalidRequest, Overloaded
 from penstock.core.output import FinishReason
 from penstock.core.request import RequestSpec, SamplingParams
@@ -159,6 +161,56 @@ async def test_a_child_killed_while_starting_is_noticed():
             pass
 
 
+def hanging(tmp_path, first=False, limit=1.5):
+    if first:
+        (tmp_path / "marker").touch()
+    return Config(
+        model=ModelConfig(model=str(tmp_path / "marker")),
+        server=ServerConfig(start_timeout=limit, warm_spare=False),
+    )
+
+
+@both
+async def test_an_engine_that_hangs_while_starting_is_given_up(kind, tmp_path, capfd):
+    began = time.monotonic()
+    with pytest.raises(EngineDead, match=r"not ready 1.5 s after its start \(server.start_timeout\)"):
+        async with running(kind, "build_hanging", config=hanging(tmp_path, first=True)):
+            pass
+    assert time.monotonic() - began < 10
+    assert "in build_hanging" in capfd.readouterr().err, "the stacks of what hangs belong in the log"
+
+
+async def test_hanging_restarts_count_as_failed_ones(tmp_path):
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = children.read_text()
+    options = ClientOptions(restart=RestartPolicy(most=1, first_delay=0.01))
+    async with running("process", "build_hanging", options, hanging(tmp_path, limit=4.0)) as (client, _):
+        assert children.read_text() != before
+        began = time.monotonic()
+        os.kill(client.pid, signal.SIGKILL)
+        await dead(client)
+        assert time.monotonic() - began > 3.9 and "start_timeout" in client.health.cause
+        assert client.pid == 0 and children.read_text() == before, "what hung was ended"
+
+
+async def test_a_thread_that_hangs_while_restarting_gets_no_rival(tmp_path):
+    before = threading.enumerate()
+    options = ClientOptions(restart=RestartPolicy(most=5, first_delay=0.01))
+    async with running("inproc", "build_hanging", options, hanging(tmp_path)) as (client, _):
+        with contextlib.suppress(EngineDead):
+            await client.submit([spec("fatal", (666 % fake_engine.VOCAB,), max_tokens=5)])
+        await dead(client)
+        assert "start_timeout" in client.health.cause
+        engines = [one for one in threading.enumerate() if one.name == "penstock-engine"]
+        assert len([one for one in engines if one not in before]) == 1
+
+
+async def dead(client):
+    async with asyncio.timeout(20):
+        while client.health.state != "dead":
+            await asyncio.sleep(0.01)
+
+
 async def test_unknown_builder_is_a_config_error():
     with pytest.raises(ConfigError, match="no_such"):
         async with running("process", "no_such"):
@@ -220,9 +272,7 @@ async def test_restarts_are_bounded(tmp_path):
         await client.submit([spec("a", max_tokens=900)])
         await sink.started("a")
         os.kill(client.pid, signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while client.health.state != "dead":
-                await asyncio.sleep(0.01)
+        await dead(client)
         with pytest.raises(EngineDead, match="cannot boot twice"):
             await client.submit([spec("b")])
         assert sink.terminals == {"a": 1}
