@@ -14,6 +14,7 @@ from penstock.zoo.data import (
     lists,
     memory,
     puzzles,
+    recall,
     refusals,
     smalltalk,
     steps,
@@ -35,6 +36,7 @@ SKILLS: dict[str, Skill] = {
         lists,
         memory,
         puzzles,
+        recall,
         refusals,
         smalltalk,
         steps,
@@ -65,6 +67,7 @@ CHAT_WEIGHTS: dict[str, float] = {
     "lengths": 4.0,
     "puzzles": 3.0,
     "steps": 5.0,
+    "recall": 2.5,
 }
 """How often each skill is drawn for the chat model; one draw of tone makes a whole conversation of it."""
 
