@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from penstock.frontend.llm import LLM
 from penstock.predict.traffic import Sample
-from penstock.zoo.data.base import humanise
-from penstock.zoo.data.mixture import exam
-
-PREDICTABLE = ("lists", "counting", "copying", "stories", "yesno")
-"""Skills of the bundled model whose questions tell how long the answer gets."""
+from penstock.zoo.data.foreseeable import PREDICTABLE, foreseeable
 
 
 def predictable(
@@ -25,14 +21,8 @@ def predictable(
         seed: of the draw.
         split: the questions of the two splits are disjoint.
     """
-    rng = random.Random(seed)
-    drawn = []
-    for _ in range(count):
-        talk = exam(rng, rng.choice(PREDICTABLE), split)
-        if not talk.turns[-1].verbatim:
-            talk.messages[-1] = {"role": "user", "content": humanise(rng, talk.messages[-1]["content"])}
-        drawn.append(talk.messages)
-    return drawn
+    asked = foreseeable(seed, split, PREDICTABLE)
+    return [request.messages for request in itertools.islice(asked, count)]
 
 
 def answer(

@@ -17,6 +17,7 @@ is trained on recorded requests, one JSON object a line: `output_tokens` and `pr
 or `messages` (a conversation; the model's tokenizer and chat template turn it into tokens).
 
 examples:
+  penstock serve --ranker bundled --order "priority > ltr"      the bundled model's, shipped
   penstock rank collect traffic.jsonl --count 2000      have the bundled model answer questions
   penstock rank train traffic.jsonl --out ranker
   penstock rank eval ranker other-traffic.jsonl
@@ -47,7 +48,7 @@ def add(verbs: Verbs[Parser]) -> None:
     add_flags(one, only=("model",))
     text = "Measure a ranker on recorded traffic."
     one = add_verb(tools, "eval", run_eval, text, "", "DIR TRAFFIC.jsonl")
-    one.add_argument("ranker_folder", metavar="DIR", help="folder of the ranker")
+    one.add_argument("ranker_folder", metavar="DIR", help="folder of the ranker; bundled: the shipped one")
     one.add_argument("traffic", metavar="TRAFFIC.jsonl", help="recorded requests that it was not trained on")
     add_flags(one, only=("model",))
 
@@ -124,15 +125,19 @@ def run_train(args: argparse.Namespace) -> int:
 
 def run_eval(args: argparse.Namespace) -> int:
     """Print tau and the time that scoring takes."""
-    from penstock.predict.ranker import LengthRanker
-    from penstock.predict.tau import kendall_tau
+    from penstock.predict.evaluation import score_samples
+    from penstock.predict.ranker import LengthRanker, ranker_folder
     from penstock.predict.traffic import read_traffic
 
     encode, _ = _encoder(args)
     samples = read_traffic(Path(args.traffic), encode)
-    ranker = LengthRanker.load(Path(args.ranker_folder))
-    scores = ranker.score([sample.prompt_ids for sample in samples])
-    tau = kendall_tau(scores, [sample.output_tokens for sample in samples])
-    spent = 1e3 * ranker.seconds / ranker.scored
-    print(f"Kendall's tau {tau:.3f} on {len(samples)} requests; scoring took {spent:.3f} ms a prompt")
+    if len(samples) < 3:
+        raise ConfigError(
+            "traffic", f"three answered requests are the least to measure on, got {len(samples)}"
+        )
+    score = score_samples(LengthRanker.load(ranker_folder(args.ranker_folder)), samples)
+    print(
+        f"Kendall's tau {score.tau:.3f} ({score.low:.3f} to {score.high:.3f}) on {score.requests} requests, "
+        f"{score.by_prompt_length:.3f} by prompt length; scoring took {score.milliseconds:.3f} ms a prompt"
+    )
     return 0

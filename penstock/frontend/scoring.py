@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.config.settings import Config
@@ -38,9 +37,9 @@ def load_ranker(config: Config, info: EngineInfo) -> LengthRanker | None:
     """
     if not config.model.ranker:
         return None
-    from penstock.predict.ranker import LengthRanker
+    from penstock.predict.ranker import LengthRanker, ranker_folder
 
-    return LengthRanker.load(Path(config.model.ranker).expanduser(), info.vocab_size)
+    return LengthRanker.load(ranker_folder(config.model.ranker), info.vocab_size)
 
 
 def load_scorer(config: Config, info: EngineInfo) -> Scorer | None:

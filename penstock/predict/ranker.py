@@ -15,9 +15,28 @@ from safetensors.torch import load_file, save_file
 from penstock.core.errors import ConfigError
 from penstock.predict.model import Ranker, RankerConfig
 from penstock.predict.train import scores_of
+from penstock.zoo import bundled_model_path
 
 log = logging.getLogger(__name__)
+BUNDLED = "bundled"
+"""What stands for the shipped ranker's folder in settings and commands."""
+SHIPPED = "ranker"
+"""Name of that folder, and of its recipe."""
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+def ranker_folder(named: str) -> Path:
+    """Return the folder that a setting means; ``bundled`` is the one for the bundled chat model.
+
+    Raises:
+        ConfigError: no ranker is shipped.
+    """
+    if named != BUNDLED:
+        return Path(named).expanduser()
+    try:
+        return bundled_model_path(SHIPPED)
+    except FileNotFoundError as error:
+        raise ConfigError("model.ranker", str(error)) from error
 
 
 class LengthRanker:

@@ -12,7 +12,7 @@ from penstock.core.errors import ConfigError
 from penstock.predict.loss import list_mle
 from penstock.predict.model import Ranker, RankerConfig
 from penstock.predict.ranker import LengthRanker
-from penstock.predict.tau import kendall_tau
+from penstock.predict.tau import kendall_tau, tau_interval
 from penstock.predict.traffic import Sample, read_traffic, write_traffic
 from penstock.predict.train import Training, evaluate, train
 
@@ -66,6 +66,25 @@ def test_kendalls_tau_by_hand():
     assert kendall_tau([1, 1, 1], [1, 2, 3]) == 0
     with pytest.raises(ValueError, match="equal length"):
         kendall_tau([1], [1, 2])
+
+
+def test_the_interval_of_tau_is_the_jackknifes_and_covers_the_truth():
+    rng = random.Random(4)
+    first = [rng.randint(0, 9) for _ in range(25)]
+    second = [value + rng.gauss(0, 4) for value in first]
+    tau, low, high = tau_interval(first, second)
+    without = [kendall_tau(first[:i] + first[i + 1 :], second[:i] + second[i + 1 :]) for i in range(25)]
+    mean = sum(without) / 25
+    spread = 1.96 * (24 / 25 * sum((one - mean) ** 2 for one in without)) ** 0.5
+    assert tau == pytest.approx(kendall_tau(first, second))
+    assert (low, high) == (pytest.approx(tau - spread), pytest.approx(tau + spread))
+    covered = 0
+    for _ in range(100):  # independent orders: the true tau is 0
+        _, low, high = tau_interval([rng.random() for _ in range(40)], [rng.random() for _ in range(40)])
+        covered += low <= 0 <= high
+    assert 88 <= covered <= 100
+    with pytest.raises(ValueError, match="three items"):
+        tau_interval([1, 2], [1, 2])
 
 
 def traffic(count, seed):

@@ -1,0 +1,109 @@
+"""The shipped ranker's recipe: ``penstock zoo train --model ranker``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from penstock.predict.evaluation import RankerScore, score_samples
+from penstock.predict.model import RankerConfig
+from penstock.predict.ranker import SHIPPED, LengthRanker
+from penstock.predict.requests import bundled_tokenizer, reference_samples
+from penstock.predict.traffic import read_traffic
+from penstock.predict.train import Epoch, Training, train
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the shipped ranker, besides the data generators."""
+
+    requests: int = 60000
+    tested: int = 2000
+    """Held-out requests that it is measured on."""
+    width: int = 48
+    pairs: int = 4096
+    epochs: int = 12
+    batch: int = 64
+    seed: int = 1
+
+
+SMOKE = Recipe(requests=200, tested=60, width=16, pairs=256, epochs=4, batch=16)
+"""A few seconds, for tests and continuous integration."""
+
+
+def fit(
+    recipe: Recipe, traffic: Path | None = None, quiet: bool = False
+) -> tuple[LengthRanker, RankerScore, list[Epoch]]:
+    """Train by ListMLE and measure on held-out requests.
+
+    Args:
+        recipe: sizes and seeds.
+        traffic: recorded answers to learn from besides the reference answers.
+        quiet: no progress bars.
+
+    Returns:
+        The ranker, what it came to, and what each epoch came to.
+
+    Raises:
+        ConfigError: the traffic cannot be read.
+    """
+    from rich.progress import Progress
+
+    tokenizer = bundled_tokenizer()
+    epochs: list[Epoch] = []
+    with Progress(disable=quiet) as bar:
+        drawn = bar.add_task("requests", total=recipe.requests)
+        _, samples = reference_samples(
+            recipe.requests, recipe.seed, "train", tokenizer, lambda n: bar.update(drawn, completed=n)
+        )
+        if traffic is not None:
+            samples += read_traffic(traffic)
+        passes = bar.add_task("epochs", total=recipe.epochs)
+
+        def report(epoch: Epoch) -> None:
+            epochs.append(epoch)
+            bar.update(passes, advance=1, description=f"epoch {epoch.number}: tau {epoch.tau:.3f}")
+
+        config = RankerConfig(vocab_size=len(tokenizer), width=recipe.width, pairs=recipe.pairs)
+        how = Training(epochs=recipe.epochs, batch=recipe.batch, seed=recipe.seed)
+        model, _ = train(samples, config, how, report)
+    ranker = LengthRanker(model)
+    skills, unseen = reference_samples(recipe.tested, f"evaluate:{recipe.seed}", "test", tokenizer)
+    return ranker, score_samples(ranker, unseen, skills), epochs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog=f"penstock zoo train --model {SHIPPED}", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs") / SHIPPED, help="folder to write")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few seconds of training, to see that it works"
+    )
+    parser.add_argument("--seed", type=int, help="another seed than the recipe's")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
+    parser.add_argument(
+        "--traffic", type=Path, help="recorded answers (`penstock rank collect`) to learn from as well"
+    )
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    recipe = SMOKE if options.smoke else Recipe()
+    if options.seed is not None:
+        recipe = replace(recipe, seed=options.seed)
+    ranker, score, epochs = fit(recipe, options.traffic)
+    ranker.save(options.out)
+    print(
+        f"loss {epochs[0].loss:.3f} to {epochs[-1].loss:.3f}; Kendall's tau {score.tau:.3f} "
+        f"({score.low:.3f} to {score.high:.3f}) on {score.requests} held-out requests, "
+        f"{score.by_prompt_length:.3f} by prompt length; {score.milliseconds:.2f} ms a prompt; {options.out}"
+    )
+    for name, tau in score.within.items():
+        print(f"  within {name}: {tau:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
