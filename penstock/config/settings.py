@@ -71,7 +71,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     ranker: Annotated[
         str,
-        _doc("Folder of a length ranker (`penstock rank train`) that scores prompts for the order ltr"),
+        _doc(
+            "Folder of a length ranker (`penstock rank train`) that scores prompts for the order ltr; "
+            "bundled: the one shipped for the bundled model"
+        ),
     ] = ""
 
 
