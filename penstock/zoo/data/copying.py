@@ -1,11 +1,15 @@
-"""Repeating text: sentences, loose words, numbers and made-up words, exactly as given."""
+"""Copying text exactly as given: sentences, words in no order, numbers, now and then a made-up word."""
 
 import random
 
-from penstock.zoo.data.base import Skill, Turn, capital, pseudo, spin
-from penstock.zoo.data.words import ADJECTIVES, NAMES, NOUNS, NUMBER_WORDS, THEMES, VERBS
+from penstock.zoo.data.base import Skill, Turn, article, capital, pseudo, spin
+from penstock.zoo.data.words import ADJECTIVES, NAMES, NOUNS, THEMES, VERBS
+
+LOOSE = sorted({*NOUNS, *ADJECTIVES, *NAMES, *VERBS, *(w for pool in THEMES.values() for w in pool)})
+"""Every word of the lists, for texts without an order."""
 
 _FRAMES = (
+    "<t>\n\n{repeat|copy|write out} {the text above|this text}{|.| exactly.}",
     "{repeat|copy|say|write|echo|type} {after me|this|exactly this|the following|this text}: <t>",
     'repeat {|this sentence|the text|exactly}: "<t>"',
     'say "<t>"',
@@ -25,17 +29,6 @@ _AGAIN = (
     "once more",
     "can you repeat that?",
     "repeat please",
-)
-_TIMES = (
-    "{say|repeat|write} {the word |}{|'}<w>{|'} <n> times",
-    "{say|write|repeat} <w> <n> times",
-    "repeat the word <w> <n> times, please",
-    "can you {say|write|repeat} <w> <n> times?",
-)
-_SPELL = (
-    "{spell|please spell|can you spell|spell out} {|the word }<w>",
-    "how do you spell <w>?",
-    "how is {|the word }<w> spelled?",
 )
 _SHORT = (
     "hello",
@@ -60,54 +53,70 @@ def sentence(rng: random.Random) -> str:
     return rng.choice((
         f"the {old} {noun} {doing} near the {other}",
         f"the {old} {new} {noun} {doing} over the {other}",
-        f"{who} {doing} with {friend} and a {new} {noun}",
+        f"{who} {doing} with {friend} and {article(new)} {noun}",
         f"{who} has {rng.randint(2, 99)} {noun}s and one {other}",
         f"my {noun} is {old} and {new}",
         f"every {noun} {doing} in the {new} {other}",
         f"i like the {noun} but not the {new} {other}",
         f"to {noun} or not to {noun}, that is the {other}",
         f"{old} {noun}s and {new} {other}s {doing[:-1]} at {rng.choice(['night', 'noon', 'midnight'])}",
-        f"{who} said that the {noun} {doing}, but {friend} saw only a {other} and a {third}",
+        f"{who} said that the {noun} {doing}, but {friend} saw only {article(other)} and {article(third)}",
         f"when the {noun} {doing}, the {other} {rng.choice(VERBS)}",
     ))  # fmt: skip
 
 
+def prose(rng: random.Random, count: int) -> str:
+    """Return ``count`` sentences with their full stops."""
+    return " ".join(capital(sentence(rng)) + "." for _ in range(count))
+
+
+def _numbers(rng: random.Random) -> str:
+    most = rng.choice([9, 99, 99, 999, 9999])
+    glue = rng.choice([" ", " ", ", "])
+    return glue.join(str(rng.randint(0, most)) for _ in range(rng.randint(1, 10)))
+
+
+def _mixed(rng: random.Random) -> str:
+    """Return words and numbers in turns, as codes and lists have them."""
+    pairs = [f"{rng.choice(LOOSE)} {rng.randint(0, 999)}" for _ in range(rng.randint(1, 6))]
+    return rng.choice([", ", "; ", " "]).join(pairs)
+
+
+def _loose(rng: random.Random) -> str:
+    """Return words in no order: nothing but copying can produce them."""
+    words = rng.choices(LOOSE, k=rng.choice([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28]))
+    if rng.random() < 0.2:
+        words = [word.upper() if rng.random() < 0.1 else capital(word) for word in words]
+    return rng.choice([" ", " ", " ", ", "]).join(words)
+
+
+def _invented(rng: random.Random) -> str:
+    """Return a few real words with a made-up one among them, or a made-up one alone."""
+    words = rng.choices(LOOSE, k=rng.randint(0, 4))
+    words.insert(rng.randint(0, len(words)), pseudo(rng)[: rng.randint(4, 8)])
+    return " ".join(words)
+
+
 def _text(rng: random.Random) -> str:
-    kind = rng.randrange(8)
-    if kind <= 2:
+    roll = rng.random()
+    if roll < 0.25:
         text = sentence(rng)
         return capital(text) + rng.choice([".", "", "!", "?"]) if rng.random() < 0.6 else text
-    if kind == 3:
-        return " ".join(capital(sentence(rng)) + "." for _ in range(rng.randint(2, 4)))
-    if kind == 4:
-        everything = NOUNS + ADJECTIVES + NAMES + THEMES["animals"] + THEMES["fruits"]
-        return " ".join(rng.choices(everything, k=rng.randint(1, 10)))
-    if kind == 5:
-        return " ".join(pseudo(rng) for _ in range(rng.randint(1, 5)))
-    if kind == 6:
-        return " ".join(str(rng.randint(0, rng.choice([9, 99, 9999]))) for _ in range(rng.randint(1, 7)))
-    return rng.choice(_SHORT)
+    if roll < 0.47:
+        return prose(rng, rng.choice([2, 3, 3, 4, 5, 6]))
+    if roll < 0.75:
+        return _loose(rng)
+    if roll < 0.85:
+        return _numbers(rng)
+    if roll < 0.92:
+        return _mixed(rng)
+    return _invented(rng) if roll < 0.97 else rng.choice(_SHORT)
 
 
 def _sample(rng: random.Random) -> list[Turn]:
-    roll = rng.random()
-    word = rng.choice(NOUNS + ADJECTIVES + NAMES)
-    if roll < 0.16:
-        count = rng.randint(2, 10)
-        word = "hello" if rng.random() < 0.1 else word
-        number = NUMBER_WORDS[count] if rng.random() < 0.5 else str(count)
-        answer = " ".join([word] * count)
-        user = spin(rng, rng.choice(_TIMES), w=word, n=number)
-        return [
-            Turn("copying", user, answer, key=f"times {word} {count}", expect={"text": answer}, verbatim=True)
-        ]
-    if roll < 0.22:
-        answer = "-".join(word.upper())
-        user = spin(rng, rng.choice(_SPELL), w=word)
-        return [Turn("copying", user, answer, key=f"spell {word}", expect={"text": answer}, verbatim=True)]
     text = _text(rng)
     user = spin(rng, rng.choice(_FRAMES), t=text)
-    user = capital(user) if rng.random() < 0.5 else user
+    user = capital(user) if rng.random() < 0.5 and not user.startswith(text) else user
     key = "" if text in _SHORT else f"copy {text}"
     turns = [Turn("copying", user, text, key=key, expect={"text": text}, verbatim=True)]
     if rng.random() < 0.12:
