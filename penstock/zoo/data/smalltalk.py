@@ -10,6 +10,7 @@ INTENTS: dict[str, dict[str, list[str]]] = load("smalltalk")
 
 _WEIGHTS = {"hello": 5, "who": 4, "how": 3, "thanks": 3, "joke": 3, "can": 3, "name": 2, "help": 2, "bye": 2}
 _PLAIN = 4
+_TEMPLATE = 4
 _AGAIN = (
     "another one",
     "one more",
@@ -29,7 +30,9 @@ def _answer(rng: random.Random, intent: str) -> str:
 def _sample(rng: random.Random) -> list[Turn]:
     intent = rng.choices(list(INTENTS), weights=[_WEIGHTS.get(name, 1) for name in INTENTS])[0]
     asks, answers = INTENTS[intent]["asks"], INTENTS[intent]["answers"]
-    index = rng.randrange(len(asks)) if rng.random() < 0.8 else rng.randrange(min(_PLAIN, len(asks)))
+    index = rng.randrange(min(_PLAIN, len(asks)))
+    if rng.random() < 0.85:
+        index = rng.choices(range(len(asks)), weights=[_TEMPLATE if "{" in ask else 1 for ask in asks])[0]
     ask = spin(rng, asks[index])
     key = "" if index < _PLAIN else f"smalltalk {norm(ask)}"
     if rng.random() < 0.1 and len(ask) > 8 and ask[0].isalpha():
