@@ -23,6 +23,7 @@ from penstock.zoo.data import (
     steps,
     stories,
     tone,
+    toolcalls,
     world,
     yesno,
 )  # fmt: skip
@@ -48,6 +49,7 @@ SKILLS: dict[str, Skill] = {
         steps,
         stories,
         tone,
+        toolcalls,
         world,
         yesno,
     )
@@ -67,6 +69,7 @@ CHAT_WEIGHTS: dict[str, float] = {
     "spelling": 0.5,
     "editing": 4.5,
     "json": 5.0,
+    "tools": 5.0,
     "counting": 2.4,
     "facts": 2.0,
     "yesno": 5.0,
@@ -90,7 +93,7 @@ _TALK = frozenset(
 _LENGTHS = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 7)
 _BETWEEN = ("smalltalk", "glossary", "facts", "yesno", "lists", "arithmetic", "copying")
 _IGNORANT = {*smalltalk.INTENTS["unnamed"]["answers"], *smalltalk.INTENTS["private"]["answers"]}
-_NAMED, _SYSTEM = 1 / 3, 0.32
+_SYSTEM = 0.32
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ def conversation(
     tones = mix.pop("tone", 0.0)
     talk = {name: weight for name, weight in mix.items() if name in _TALK}
     if tones and rng.random() * (tones + sum(mix.values())) < tones:
-        system, parts = _in_a_tone(rng, split, talk, min(limit, 3))
+        system, parts = tone.under(rng, _fragments(rng, split, talk, limit, room))
     else:
         parts = _fragments(rng, split, mix, limit, room)
         plain = parts and not parts[0].tools and rng.random() < _SYSTEM
@@ -200,19 +203,6 @@ def conversation(
             turn, turn.user if turn.verbatim or turn.source == "tool" else humanise(rng, turn.user)
         )
     return Conversation(messages, parts, [dict(tool) for tool in parts[0].tools])
-
-
-def _in_a_tone(
-    rng: random.Random, split: Split, talk: dict[str, float], limit: int
-) -> tuple[str, list[Turn]]:
-    """Return a system prompt that changes answers, or gives a name, and the turns under it."""
-    if rng.random() < _NAMED or not talk:
-        system, parts = tone.named(rng)
-        if talk and rng.random() < 0.5:
-            parts = parts + _fragments(rng, split, talk, 1, None)
-        return system, parts
-    manner = rng.choice(tone.TONES)
-    return rng.choice(manner.prompts), manner.apply(_fragments(rng, split, talk, limit, None))
 
 
 def _said(turn: Turn, asked: str) -> list[Message]:
