@@ -3,9 +3,10 @@
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from penstock.zoo.data.base import capital, split_of, tokens_of
+from penstock.zoo.data.base import Turn, capital, split_of, tokens_of
 from penstock.zoo.data.copying import sentence
 from penstock.zoo.data.texts import load
 from penstock.zoo.data.words import ADJECTIVES, NAMES, NOUNS
@@ -94,6 +95,12 @@ def drawn(
         found = make(rng)
         if split_of(key(found)) == split:
             return found
+
+
+def ask_about(text: str, turn: Turn, intro: str, question_first: bool) -> Turn:
+    """Return ``turn`` with the text in its request: after ``intro`` and before the question, or after it."""
+    parts = [turn.user, text] if question_first else [intro, text, turn.user]
+    return replace(turn, user="\n".join(part for part in parts if part))
 
 
 def shuffled(rng: random.Random, items: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from penstock.zoo.data.prose import (
     ADJECTIVE_POOL,
     NOT_IN_TEXT,
     NOUN_POOL,
+    ask_about,
     coin,
     drawn,
     fill,
@@ -116,12 +117,6 @@ def _turn(rng: random.Random, asked: list[Pair], present: list[bool]) -> Turn:
     return Turn("recall", ask, answer, asked[0].key, expect, verbatim=True)
 
 
-def _around(text: str, turn: Turn, question_first: bool, intro: str) -> Turn:
-    parts = [turn.user, text] if question_first else [intro, text, turn.user]
-    joined = "\n".join(part for part in parts if part)
-    return Turn(turn.skill, joined, turn.answer, turn.key, turn.expect, verbatim=True)
-
-
 def _others(
     rng: random.Random, room: int, share: float, taken: list[Pair], split: str, joint: str = " "
 ) -> list[str]:
@@ -155,12 +150,12 @@ def needle(
     taken: list[Pair] = []
     pair = _new(rng, taken, split)
     turn, spot = _turn(rng, [pair], [present]), pair.state(rng)
-    room = tokens - tokens_of_turns([_around(spot, turn, question_first, _INTRO[0])])
+    room = tokens - tokens_of_turns([ask_about(spot, turn, _INTRO[0], question_first)])
     others = _others(rng, room, pairs, taken, split)
     before = [0, *accumulate(tokens_of(" " + text) for text in others)]
     at = min(range(len(before)), key=lambda index: abs(before[index] - depth * before[-1]))
     text = " ".join([*others[:at], *([spot] if present else []), *others[at:]])
-    return [_around(text, turn, question_first, _INTRO[0])]
+    return [ask_about(text, turn, _INTRO[0], question_first)]
 
 
 def _asked(rng: random.Random, count: int, split: str, taken: list[Pair]) -> tuple[list[Turn], list[str]]:
@@ -187,7 +182,7 @@ def _sized(rng: random.Random, tokens: int) -> list[Turn]:
         taken: list[Pair] = []
         turns, told = _asked(rng, count, split, taken)
         room = tokens - tokens_of_turns(
-            [_around(joint.join(told), turns[0], question_first, intro), *turns[1:]]
+            [ask_about(joint.join(told), turns[0], intro, question_first), *turns[1:]]
         )
         count = max(1, count - 1)
     others = _others(rng, room - 2, rng.uniform(0.0, 0.9), taken, split, joint)
@@ -196,7 +191,7 @@ def _sized(rng: random.Random, tokens: int) -> list[Turn]:
         lead = Turn("recall", f"{_READ[0]}\n{text}", _READ[1], turns[0].key, verbatim=True)
         if tokens_of_turns([lead, *turns]) <= tokens:
             return [lead, *turns]
-    return [_around(text, turns[0], question_first, intro), *turns[1:]]
+    return [ask_about(text, turns[0], intro, question_first), *turns[1:]]
 
 
 def _sample(rng: random.Random) -> list[Turn]:
