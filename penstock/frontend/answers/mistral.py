@@ -6,9 +6,7 @@ import re
 
 from penstock.frontend.answers.calls import Calls
 from penstock.frontend.answers.events import AnswerEvent
-from penstock.frontend.answers.json_call import JsonCall
-from penstock.frontend.answers.json_text import Span
-from penstock.frontend.answers.markup import MarkupReader
+from penstock.frontend.answers.object_reader import ObjectReader
 
 OPEN, ARGS, CALL_ID = "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"
 
@@ -16,23 +14,21 @@ _NAME = re.compile(r"([\w.\-]+)\s*(?:\[CALL_ID\]\s*(\w*)\s*)?(?:\[ARGS\])?\s*(?=
 _NAME_BEGUN = re.compile(r"([\w.\-]*)\s*(?:\[CALL_ID\]\s*(?:\w*)\s*)?(\[[A-Z_\]]*)?\s*")
 
 
-class MistralReader(MarkupReader):
+class MistralReader(ObjectReader):
     """Reads both forms; which one a model writes depends on its age only."""
 
     marks = (OPEN,)
 
     def __init__(self, calls: Calls) -> None:
         super().__init__(calls)
-        self._call = JsonCall(calls)
-        self._span = Span()
         self._listed = 0
 
     def begin(self, mark: str) -> None:
         """Expect a list or a name."""
         self._listed = 0
-        self.state = self._opened
+        self.state = self._list_or_name
 
-    def _opened(self, events: list[AnswerEvent], last: bool) -> bool:
+    def _list_or_name(self, events: list[AnswerEvent], last: bool) -> bool:
         if not self.skip_space():
             return last and self.give_up(events)
         if self.buffer.startswith("["):
@@ -49,8 +45,7 @@ class MistralReader(MarkupReader):
         elif not self.skip_space():
             return last and self.give_up(events)
         if self.buffer.startswith("{"):
-            self._call = JsonCall(self.calls)
-            self.state = self._item
+            self.enter()
             return True
         if not self._listed:
             return self.give_up(events)
@@ -59,18 +54,17 @@ class MistralReader(MarkupReader):
         self.buffer = self.buffer.removeprefix("]")
         return self.called()
 
-    def _item(self, events: list[AnswerEvent], last: bool) -> bool:
-        self.buffer = self._call.push(self.buffer, events)
-        if last:
-            self._call.finish(events)
-        if self._call.broken:
-            if self._listed:
-                self.space = self.opened = ""
-            return self.give_up(events, self._call.raw)
-        if self._call.done:
-            self._listed += 1
-            self.state = self._items
-        return self._call.done
+    def refused(self, events: list[AnswerEvent], raw: str) -> bool:
+        """Take an item for text; those before it stay calls."""
+        if self._listed:
+            self.space = self.opened = ""
+        return self.give_up(events, raw)
+
+    def behind(self, events: list[AnswerEvent], last: bool) -> bool:
+        """Count the item and look for the next."""
+        self._listed += 1
+        self.state = self._items
+        return True
 
     def _name(self, events: list[AnswerEvent], last: bool) -> bool:
         head = _NAME.match(self.buffer)
@@ -80,19 +74,11 @@ class MistralReader(MarkupReader):
             return False if possible and not last else self.give_up(events)
         if head[1] not in self.calls.names:
             return self.give_up(events)
-        events.append(self.calls.start(head[1], head[2] or ""))
         self.buffer = self.buffer[head.end() :]
-        self._span = Span()
-        self.state = self._arguments
+        self.enter_arguments(events, head[1], head[2] or "", self._called)
         return True
 
-    def _arguments(self, events: list[AnswerEvent], last: bool) -> bool:
-        piece, end = self._span.take(self.buffer)
-        events.append(self.calls.arguments(piece))
-        self.buffer = "" if end < 0 else self.buffer[end:]
-        if end < 0 and not last:
-            return False
-        events.append(self.calls.end())
+    def _called(self, events: list[AnswerEvent], last: bool) -> bool:
         return self.called()
 
 
