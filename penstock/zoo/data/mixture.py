@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.zoo.data import (
     arithmetic,
+    chunks,
     copying,
     counting,
     editing,
@@ -33,6 +34,7 @@ SKILLS: dict[str, Skill] = {
     module.SKILL.name: module.SKILL
     for module in (
         arithmetic,
+        chunks,
         copying,
         counting,
         editing,
@@ -53,7 +55,7 @@ SKILLS: dict[str, Skill] = {
         world,
         yesno,
     )
-}
+} | {chunks.TWO.name: chunks.TWO}
 """Every skill by name."""
 
 Message = dict[str, str]
@@ -80,6 +82,8 @@ CHAT_WEIGHTS: dict[str, float] = {
     "puzzles": 3.0,
     "steps": 5.0,
     "recall": 2.5,
+    "single_chunk": 0.8,
+    "two_chunk": 1.6,
 }
 """How often each skill is drawn for the chat model; one draw of tone makes a whole conversation of it."""
 
