@@ -48,7 +48,7 @@ class Offered:
 class Request:
     """What somebody wants done: the words, the call that does it, what it returns, what to answer then.
 
-    ``key`` is the same whatever the names and the phrasing are; ``quoted`` (of the result) is in the reply.
+    ``key`` is the same whatever the names and the phrasing are; ``quoted`` must be in the reply.
     """
 
     key: str
@@ -102,7 +102,9 @@ def _request(rng: random.Random, tool: Offered) -> Request:
     reply = tool.about["reply"]
     for name, value in {**values, **result}.items():
         reply = reply.replace(f"<{name}>", str(value))
-    quoted = [str(value) for name, value in result.items() if f"<{name}>" in tool.about["reply"]]
+    quoted = [
+        str(value) for name, value in {**values, **result}.items() if f"<{name}>" in tool.about["reply"]
+    ]
     key = f"tools {tool.about['about']} {sorted(map(str, values.values()))}"
     return Request(key, words, (tool.name, arguments), json.dumps(result), reply, quoted)
 
