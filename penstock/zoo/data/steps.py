@@ -72,10 +72,10 @@ def _event(rng: random.Random, name: str, op: str, by: int) -> str:
     return f"{name} keeps only one of {by} equal parts"
 
 
-def _lines(start: int, steps: list[_Step]) -> tuple[list[str], int]:
+def _lines(start: int, steps: list[_Step], difficulty: int) -> tuple[list[str], int]:
     """Return a line for every step, with the self-checks that its difficulty calls for, and the result."""
     lines, value = list[str](), start
-    checked = {len(steps) - 1} if len(steps) >= _CHECKED_FROM else set()
+    checked = {len(steps) - 1} if difficulty >= _CHECKED_FROM else set()
     checked |= {2} if len(steps) >= _TWICE_FROM else set()
     for index, step in enumerate(steps):
         words = f"{capital(step.words)}. " if step.words else ""
@@ -100,7 +100,7 @@ def _chain(rng: random.Random, difficulty: int) -> tuple[str, list[str], int, st
     else:
         body = f"i start with {start}, then i {', '.join(words)}"
     user = spin(rng, "<b>. {What is the result|What do you get|Where do you end}?", b=body)
-    lines, value = _lines(start, steps)
+    lines, value = _lines(start, steps, difficulty)
     key = " ".join(f"{step.op}{step.by}" for step in steps)
     return capital(user), [f"Start with {start}.", *lines], value, f"{start} {key}"
 
@@ -113,7 +113,7 @@ def _story(rng: random.Random, difficulty: int) -> tuple[str, list[str], int, st
     first = f"{name} has {start} {things}."
     user = " ".join([first, *(capital(step.words) + "." for step in steps)])
     user += f" How many {things} does {name} have {rng.choice(['now', 'in the end'])}?"
-    lines, value = _lines(start, steps)
+    lines, value = _lines(start, steps, difficulty)
     return user, [first, *lines], value, f"{start} " + " ".join(f"{step.op}{step.by}" for step in steps)
 
 
@@ -127,7 +127,7 @@ def _sum(rng: random.Random, difficulty: int) -> tuple[str, list[str], int, str]
         steps.append(_Step("", op, by))
     terms = f"{start} " + " ".join(f"{step.op} {step.by}" for step in steps)
     user = spin(rng, "{what is|calculate|compute|add up|how much is} <t>{|?}", t=terms)
-    lines, value = _lines(start, steps)
+    lines, value = _lines(start, steps, difficulty)
     return user, lines, value, terms
 
 
@@ -151,7 +151,7 @@ def _groups(rng: random.Random, difficulty: int) -> tuple[str, list[str], int, s
         steps.append(_Step(f"{name} gives away {lost}", "-", lost))
         user += f" {name} gives away {lost}."
     user += f" How many {things} does {name} have{rng.choice([' now', ' in the end', ''])}?"
-    lines += _lines(counts[0], steps)[0]
+    lines += _lines(counts[0], steps, difficulty)[0]
     value = value - lost if difficulty % 2 == 0 else value
     return user, lines, value, f"{sizes} {steps[-1].op}{steps[-1].by}"
 
