@@ -101,5 +101,6 @@ def test_the_bundled_template_takes_a_round_of_tools():
     from penstock.zoo import bundled_model_path
 
     text = Tokenizer.load(str(bundled_model_path())).render_chat(Chat(messages=ROUND, tools=TOOLS))
-    assert "<|system|># Tools" in text and "<tool_call>" in text and "42" in text
+    assert '<|system|>You can call these tools:\n{"name": ' in text and "# Tools" not in text
+    assert '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>' in text and "42" in text
     assert text.endswith("<|assistant|>")

@@ -30,6 +30,7 @@ WEATHER = {
                 "tags": {"type": "array", "items": {"type": "string"}},
                 "other": {"type": "array"},
                 "free": {},
+                "all": True,
             },
             "required": ["city", "days"],
         },
@@ -40,7 +41,8 @@ TOOLS: Any = [WEATHER, BARE]
 OFFER = (
     "You can call these tools:\n"
     '{"name": "get_weather", "description": "The weather of a city", "parameters": {"city": "string", '
-    '"unit": "c|f?", "days": "integer|null", "tags": "string[]?", "other": "array?", "free": "any?"}}\n'
+    '"unit": "c|f?", "days": "integer|null", "tags": "string[]?", "other": "array?", "free": "any?", '
+    '"all": "any?"}}\n'
     '{"name": "now", "parameters": {}}'
 )
 

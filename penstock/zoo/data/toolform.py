@@ -31,7 +31,8 @@ def _line(tool: Mapping[str, Any]) -> str:
     return _dumps(line)
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
+def _kind(of: Any) -> str:
+    schema = of if isinstance(of, Mapping) else {}
     kind, items = schema.get("type"), schema.get("items")
     if schema.get("enum"):
         return "|".join(map(str, schema["enum"]))
