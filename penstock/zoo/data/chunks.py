@@ -43,7 +43,7 @@ def _stranger(rng: random.Random, entries: list[Entry], hops: int) -> Turn:
     return _turn(turn.user, [what], turn.key, 2)
 
 
-def _all(rng: random.Random, entries: list[Entry], hops: int, present: bool) -> list[Turn]:
+def every_question(rng: random.Random, entries: list[Entry], hops: int, present: bool) -> list[Turn]:
     """Return every question of a kind about ``entries``, in random order."""
     turns = [
         _about(rng, item, attribute, hops)
@@ -74,7 +74,7 @@ def _text(rng: random.Random, entries: list[Entry], extra: list[str]) -> str:
     return "\n".join(f"[{number}] {' '.join(part)}" for number, part in enumerate(found, 1))
 
 
-def _entries(rng: random.Random, room: int) -> list[Entry]:
+def entries_of(rng: random.Random, room: int) -> list[Entry]:
     """Return an entry or more, of one sort or two, whose passages take at most ``room`` tokens or so."""
     sorts = rng.sample(list(TEXTS["relations"]), rng.choice((1, 2, 2, 3)))
     found: list[Entry] = []
@@ -86,7 +86,7 @@ def _entries(rng: random.Random, room: int) -> list[Entry]:
         found.append(new)
 
 
-def _aside(entries: list[Entry], rng: random.Random) -> str:
+def aside(entries: list[Entry], rng: random.Random) -> str:
     """Return a sentence to strew in that tells nothing of the people of ``entries``."""
     people = {item.person for item in entries}
     while True:
@@ -98,7 +98,7 @@ def _aside(entries: list[Entry], rng: random.Random) -> str:
 def _choose(rng: random.Random, entries: list[Entry], count: int, hops: int, split: str) -> list[Turn]:
     kinds = {
         (number, present): [
-            turn for turn in _all(rng, entries, number, present) if split_of(turn.key) == split
+            turn for turn in every_question(rng, entries, number, present) if split_of(turn.key) == split
         ]
         for number in {1, hops}
         for present in (True, False)
@@ -119,7 +119,7 @@ def _draw(rng: random.Random, tokens: int, hops: int, split: str, count: int) ->
     intro, first = rng.choice(_INTROS), rng.random() < 0.15
     while True:
         room = tokens - count * _EACH[hops] - 12
-        entries = _entries(rng, round(room * rng.uniform(0.4, 1.0)))
+        entries = entries_of(rng, round(room * rng.uniform(0.4, 1.0)))
         turns = _choose(rng, entries, count, hops, split)
         count = max(1, count - 1)
         if not turns:
@@ -127,7 +127,7 @@ def _draw(rng: random.Random, tokens: int, hops: int, split: str, count: int) ->
         bare = ask_about(_text(rng, entries, []), turns[0], intro, first)
         spare = tokens - tokens_of_turns([bare, *turns[1:]])
         if spare >= 0:
-            extra = fill(rng, spare, partial(_aside, entries), "\n[10] ")
+            extra = fill(rng, spare, partial(aside, entries), "\n[10] ")
             return [ask_about(_text(rng, entries, extra), turns[0], intro, first), *turns[1:]]
 
 
@@ -157,10 +157,12 @@ def question(
     asked: list[Turn] = []
     room = tokens - _EACH[hops] - 12
     while not asked:
-        entries = _entries(rng, round(room * 0.7))
-        asked = [turn for turn in _all(rng, entries, hops, present=True) if split_of(turn.key) == split]
+        entries = entries_of(rng, round(room * 0.7))
+        asked = [
+            turn for turn in every_question(rng, entries, hops, present=True) if split_of(turn.key) == split
+        ]
     spare = tokens - tokens_of_turns([ask_about(_text(rng, entries, []), asked[0], _INTROS[0], False)])
-    extra = fill(rng, spare - 8, partial(_aside, entries), "\n[10] ")
+    extra = fill(rng, spare - 8, partial(aside, entries), "\n[10] ")
     if shuffled:
         entries = permuted(rng, entries)
     return [ask_about(_text(rng, entries, extra), asked[0], _INTROS[0], False)]

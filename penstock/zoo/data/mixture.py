@@ -17,6 +17,7 @@ from penstock.zoo.data import (
     lists,
     memory,
     puzzles,
+    quoting,
     recall,
     refusals,
     smalltalk,
@@ -44,6 +45,7 @@ SKILLS: dict[str, Skill] = {
         lists,
         memory,
         puzzles,
+        quoting,
         recall,
         refusals,
         smalltalk,
@@ -84,11 +86,12 @@ CHAT_WEIGHTS: dict[str, float] = {
     "recall": 2.5,
     "single_chunk": 0.8,
     "two_chunk": 1.6,
+    "quoting": 0.8,
 }
 """How often each skill is drawn for the chat model; one draw of tone makes a whole conversation of it."""
 
 LEAST_ROOM, MOST_ROOM = 128, 1900
-"""Between these a skill with long contexts is given its size, in tokens; in less room it is not drawn."""
+"""Between these a skill with long contexts is given its size, in tokens; in less room it is not drawn, nor twice."""
 
 _TALK = frozenset(
     ("smalltalk", "glossary", "lists", "stories", "arithmetic", "counting", "facts", "yesno", "refusals")
@@ -140,14 +143,16 @@ def _fragments(
     rng: random.Random, split: Split, weights: Mapping[str, float], limit: int, room: int | None
 ) -> list[Turn]:
     """Draw fragments until there are ``limit`` turns or the room is taken; one with tools stands alone."""
-    turns, told, left = list[Turn](), False, room
+    turns, drawn, told, left = list[Turn](), set[str](), False, room
     while len(turns) < limit:
         names = [
             name
             for name, weight in weights.items()
             if weight > 0
             and not (told and name == "memory")
-            and not (left is not None and left < LEAST_ROOM and SKILLS[name].sized is not None)
+            and not (
+                SKILLS[name].sized is not None and (name in drawn or (left is not None and left < LEAST_ROOM))
+            )
         ]
         if not names:
             break
@@ -163,6 +168,7 @@ def _fragments(
         if left is not None and turns and size > left:
             break
         turns.extend(fragment)
+        drawn.add(name)
         left = None if left is None else left - size
         if fragment[0].tools:
             break
