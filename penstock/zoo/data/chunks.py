@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 
 from penstock.zoo.data.base import Skill, Turn, capital, norm, spin, split_of, tokens_of, tokens_of_turns
 from penstock.zoo.data.encyclopaedia import TEXTS, Entry, attributes, entry, fact, passages, permuted
@@ -96,20 +96,20 @@ def aside(entries: list[Entry], rng: random.Random) -> str:
 
 
 def _choose(rng: random.Random, entries: list[Entry], count: int, hops: int, split: str) -> list[Turn]:
-    kinds = {
-        (number, present): [
-            turn for turn in every_question(rng, entries, number, present) if split_of(turn.key) == split
-        ]
-        for number in {1, hops}
-        for present in (True, False)
-    }
+    """Return ``count`` questions or fewer; among those that need two passages some that need one."""
+
+    @cache
+    def kind(number: int, present: bool) -> list[Turn]:
+        every = every_question(rng, entries, number, present)
+        return [turn for turn in every if split_of(turn.key) == split]
+
     turns: list[Turn] = []
     while len(turns) < count:
         number = hops if split == "test" or rng.random() < 0.7 else 1
-        kind = kinds[number, rng.random() >= _ABSENT] or kinds[number, True]
-        if not kind:
+        left = kind(number, rng.random() >= _ABSENT) or kind(number, True)
+        if not left:
             return turns
-        turns.append(kind.pop())
+        turns.append(left.pop())
     return turns
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from penstock.zoo.data.base import capital, spin
+from penstock.zoo.data.base import capital
 from penstock.zoo.data.prose import ADJECTIVE_POOL, NOT_IN_TEXT
 from penstock.zoo.data.texts import load
 from penstock.zoo.data.words import NAMES, THEMES
@@ -56,8 +56,10 @@ class Entry:
 
 
 def fact(template: str, **slots: str) -> str:
-    """Return a sentence."""
-    return capital(spin(random.Random(0), template, **slots)) + "."
+    """Return the sentence of a template that has slots and no alternatives."""
+    for name, text in slots.items():
+        template = template.replace(f"<{name}>", text)
+    return capital(template) + "."
 
 
 def attributes(sort: str) -> list[dict[str, str]]:
