@@ -176,7 +176,7 @@ def _sized(rng: random.Random, tokens: int) -> list[Turn]:
         raise ValueError(f"a text with a question takes {_LEAST} tokens or more, not {tokens}")
     split = coin(rng)
     count = questions(rng, tokens, _EACH) if split == "train" else 1
-    question_first, intro, joint = rng.random() < 0.2, rng.choice(_INTRO), rng.choice("\n    ")
+    question_first, intro, joint = rng.random() < 0.25, rng.choice(_INTRO), rng.choice("\n    ")
     room = -1
     while room < 0:
         taken: list[Pair] = []
