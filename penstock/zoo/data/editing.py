@@ -1,5 +1,6 @@
 """Editing a given text by instruction: words, order, case, parts, joining. One right answer each."""
 
+import json
 import random
 from collections.abc import Callable
 
@@ -117,8 +118,15 @@ def _count(rng: random.Random) -> tuple[str, Edit]:
     return " ".join(words), (spin(rng, asks), f"{work}. {capital(NUMBER_WORDS[len(words)])} words.")
 
 
+def _quoted(rng: random.Random) -> tuple[str, Edit]:
+    """Words as JSON: teaches how each is spelled behind a quotation mark, which extraction and calls need."""
+    words = rng.sample(LOOSE, rng.randint(2, 10))
+    ask = rng.choice(("{write|give me} {this|the} list as JSON", "{make|write} a JSON list{| of the words}"))
+    return ", ".join(words), (spin(rng, ask), json.dumps(words))
+
+
 _KINDS: tuple[tuple[float, Callable[[random.Random], tuple[str, Edit]]], ...] = (
-    (0.36, _word_edit), (0.10, _case), (0.20, _sentences), (0.26, _list), (0.08, _count),
+    (0.32, _word_edit), (0.08, _case), (0.18, _sentences), (0.23, _list), (0.07, _count), (0.12, _quoted),
 )  # fmt: skip
 
 
