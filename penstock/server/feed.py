@@ -105,15 +105,15 @@ class Feed:
                 # The blank, which no caller's id can hold, keeps these apart from everyone else's.
                 request_id = f"{self.id} {index}"
                 stream = await self._begin(ask, prompt, request_id)
+                lease.admitted()  # at once: an /abort may stop us below, which must not be a way around limits
                 stream.gather(self._interval(ask))
                 self.streams.append(stream)
                 self._meter(prompt)
                 if self._stopped is not None:
                     raise self._stopped
         except asyncio.CancelledError:
-            lease.admitted()  # the engine may have taken it in: leaving early must not be a way around limits
+            lease.admitted()  # the engine may have taken it in: nor must leaving early
             raise
-        lease.admitted()
 
     async def _begin(self, ask: Ask, prompt: Prepared, request_id: str) -> RequestStream:
         engine, grammar = self._service.engine, ask.options.grammar

@@ -385,7 +385,16 @@ async def test_answers_carry_what_is_left_and_refusals_when_to_come_back(client,
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "how", ["refused", "too long", "failed", "left", "cancelled while admitted", "timeout"]
+    "how",
+    [
+        "refused",
+        "too long",
+        "failed",
+        "left",
+        "cancelled while admitted",
+        "aborted while admitted",
+        "timeout",
+    ],
 )
 async def test_whatever_way_it_ends_nothing_stays_taken(client, engine, how):
     keeper = engine.app.state.service.limiter
@@ -398,6 +407,17 @@ async def test_whatever_way_it_ends_nothing_stays_taken(client, engine, how):
     elif how == "failed":
         engine.fail_at, engine.failure = 1, (FinishReason.ERROR, "the engine was restarted")
         assert (await ask(client)).status_code == 500
+        expected = 1
+    elif how == "aborted while admitted":
+        submit = engine.submit
+
+        async def stopped(*args, **kwargs):
+            stream = await submit(*args, **kwargs)
+            await client.post("/abort", json={"abort_all": True}, headers=BY)
+            return stream
+
+        engine.submit = stopped
+        assert (await ask(client)).status_code == 499
         expected = 1
     else:
         engine.hold = True
