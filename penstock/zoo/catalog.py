@@ -12,7 +12,7 @@ class Entry:
     """One model of the zoo.
 
     Attributes:
-        recipe: name for ``penstock.zoo.train --recipe``.
+        recipe: name for ``penstock zoo train --model``.
         model: name of the folder below ``weights``.
         parameters: number of weights, tied ones once.
         tokens: token positions that the recipe trains on.
@@ -27,9 +27,11 @@ class Entry:
 
 
 def parameter_count(shape: Shape) -> int:
-    """Return the number of weights of a Llama-style model with tied embeddings."""
+    """Return the number of weights of a Llama-style model with tied embeddings, all experts counted."""
     attention = shape.hidden * shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
     mlp = 3 * shape.hidden * shape.intermediate
+    if shape.experts:
+        mlp = shape.experts * (mlp + shape.hidden)
     return shape.vocab * shape.hidden + shape.layers * (attention + mlp + 2 * shape.hidden) + shape.hidden
 
 
@@ -41,6 +43,5 @@ def catalog() -> list[Entry]:
             folder: Path | None = bundled_model_path(recipe.name)
         except FileNotFoundError:
             folder = None
-        tokens = sum(stage.tokens for stage in recipe.stages)
-        entries.append(Entry(name, recipe.name, parameter_count(recipe.shape), tokens, folder))
+        entries.append(Entry(name, recipe.name, parameter_count(recipe.shape), recipe.tokens, folder))
     return entries

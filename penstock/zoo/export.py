@@ -1,4 +1,4 @@
-"""Between a recipe's shape, the Llama module of transformers, and a model folder."""
+"""Between a recipe's shape, the modules of transformers, and a model folder."""
 
 import argparse
 import json
@@ -11,32 +11,42 @@ from penstock.zoo.recipes import Shape
 
 
 def build_model(shape: Shape, start: Path | None = None) -> Any:
-    """Return a Llama module in fp32: fresh (normal init, residual outputs scaled down) or from ``start``."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    """Return a module in fp32: fresh (normal init, residual outputs scaled down) or loaded from ``start``.
+
+    Llama, or Mixtral where the shape has experts.
+    """
+    from transformers import AutoModelForCausalLM as Auto
+    from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
     if start is not None:
-        return LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
-    config = LlamaConfig(
-        vocab_size=shape.vocab,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        max_position_embeddings=shape.context,
-        tie_word_embeddings=True,
-        rms_norm_eps=1e-5,
-        initializer_range=0.02,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    model = LlamaForCausalLM(config)
+        return Auto.from_pretrained(start, dtype=torch.float32)
+    common: dict[str, Any] = {
+        "vocab_size": shape.vocab,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "max_position_embeddings": shape.context,
+        "tie_word_embeddings": True,
+        "rms_norm_eps": 1e-5,
+        "initializer_range": 0.02,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    }
+    model: Any
+    if shape.experts:
+        experts: dict[str, Any] = {"num_local_experts": shape.experts, "num_experts_per_tok": shape.top_k}
+        model = MixtralForCausalLM(MixtralConfig(**common, **experts, sliding_window=None))
+    else:
+        model = LlamaForCausalLM(LlamaConfig(**common))
     scale = (2 * shape.layers) ** -0.5
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "down_proj")):
                 weight.mul_(scale)
     return model
 
@@ -54,10 +64,10 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
 
 def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save ``model`` in bf16 with tokenizer, chat template and generation defaults to ``folder``."""
-    from transformers import GenerationConfig, LlamaForCausalLM
+    from transformers import GenerationConfig
 
     folder.mkdir(parents=True, exist_ok=True)
-    copy: Any = LlamaForCausalLM(model.config)
+    copy: Any = type(model)(model.config)
     copy.load_state_dict(model.state_dict())
     copy.tie_weights()
     copy = copy.to(torch.bfloat16)
@@ -76,18 +86,16 @@ def main() -> int:
     """Export the checkpoint of a run: ``python -m penstock.zoo.export runs/chat FOLDER``."""
     from transformers import AutoTokenizer
 
-    from penstock.zoo.recipes import RECIPES
-
     parser = argparse.ArgumentParser(prog="python -m penstock.zoo.export", description=main.__doc__)
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), default="chat")
     options = parser.parse_args()
-    model = build_model(RECIPES[options.recipe].shape)
+    recipe = json.loads((options.run / "recipe.json").read_text())
+    model = build_model(Shape(**recipe["shape"]))
     state = torch.load(options.run / "checkpoint.pt", map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     export_model(model, AutoTokenizer.from_pretrained(options.run / "tokenizer"), options.out)
-    print(f"step {state['step']} exported to {options.out}")
+    print(f"step {state['progress']['step']} exported to {options.out}")
     return 0
 
 

@@ -1,6 +1,7 @@
-"""Packed training batches, a pure function of (seed, step): resuming needs no state of the stream.
+"""Training batches: documents one after the other, a pure function of (recipe, stage, step).
 
-Shape legend: R rows, T tokens in a row.
+So a run continues without any state of the stream, and batches can be made ahead in another process.
+Shape legend: N tokens of a batch, D documents (padded to a fixed count).
 """
 
 import random
@@ -15,6 +16,9 @@ from penstock.zoo.tokenizer import encode_conversation
 
 _USUAL_LENGTH = 10
 _DECISIVE = 2.5
+_TRIES = 4
+_CRUMBS = 24
+"""Fewer tokens than this are left empty at the end of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +26,25 @@ class Batch:
     """A packed batch.
 
     Attributes:
-        ids_RT: token ids.
-        weight_RT: weight of the loss for predicting this token (zero at the start of a document).
-        position_RT: position within the document.
-        document_RT: number of the document in its row; attention stays inside.
+        ids_N: token ids.
+        weight_N: weight of the loss for predicting this token (zero at the start of a document).
+        position_N: position within the document.
+        starts_D: index of the first token of every document; entries of N are padding.
     """
 
-    ids_RT: torch.Tensor
-    weight_RT: torch.Tensor
-    position_RT: torch.Tensor
-    document_RT: torch.Tensor
+    ids_N: torch.Tensor
+    weight_N: torch.Tensor
+    position_N: torch.Tensor
+    starts_D: torch.Tensor
+
+    def to(self, device: str | torch.device) -> "Batch":
+        """Return the same batch on ``device``."""
+        tensors = (self.ids_N, self.weight_N, self.position_N, self.starts_D)
+        return Batch(*(tensor.to(device) for tensor in tensors))
+
+
+Document = tuple[list[int], list[float]]
+"""Token ids and their loss weights."""
 
 
 def token_weights(mine: list[bool], prompt_weight: float) -> list[float]:
@@ -54,37 +67,48 @@ def token_weights(mine: list[bool], prompt_weight: float) -> list[float]:
     return weights
 
 
-def _row(rng: random.Random, tokenizer: Any, recipe: Recipe, stage: Stage) -> list[list[float]]:
-    ids: list[float] = []
-    weights: list[float] = []
-    positions: list[float] = []
-    documents: list[float] = []
-    number = 0
-    while len(ids) < stage.length:
+def _document(rng: random.Random, tokenizer: Any, recipe: Recipe, stage: Stage, room: int) -> Document:
+    """Draw a conversation that fits into ``room`` tokens, or after a few tries one that is cut there."""
+    for _ in range(_TRIES):
         turns = rng.randint(1, stage.turns) if stage.turns else None
-        talk = conversation(rng, "train", recipe.weights, turns)
-        tokens, mine = encode_conversation(tokenizer, talk.messages)
-        ids += tokens
-        weights += token_weights(mine, recipe.prompt_weight)
-        positions += range(len(tokens))
-        documents += [number] * len(tokens)
-        number += 1
-    return [
-        ids[: stage.length],
-        weights[: stage.length],
-        positions[: stage.length],
-        documents[: stage.length],
-    ]
+        talk = conversation(rng, "train", stage.mix, turns, room)
+        tokens, mine = encode_conversation(tokenizer, talk.messages, talk.tools)
+        if len(tokens) <= room:
+            break
+    taught = rng.random() < recipe.prompt_share
+    weights = token_weights(mine, recipe.prompt_weight if taught else 0.0)
+    return tokens[:room], weights[:room]
+
+
+def pack(documents: list[Document], size: int) -> Batch:
+    """Return a batch of ``size`` tokens that holds ``documents`` one after the other, then padding.
+
+    Raises:
+        ValueError: the documents take more.
+    """
+    lengths = [len(tokens) for tokens, _ in documents]
+    left = size - sum(lengths)
+    if left < 0:
+        raise ValueError(f"documents of {sum(lengths)} tokens do not fit into {size}")
+    starts = [sum(lengths[:i]) for i in range(len(lengths))] + ([size - left] if left else [])
+    starts += [size] * (size // _CRUMBS + 2 - len(starts))
+    ids = [token for tokens, _ in documents for token in tokens] + [0] * left
+    weights = [weight for _, document in documents for weight in document] + [0.0] * left
+    positions = [at for length in lengths for at in range(length)] + list(range(left))
+    return Batch(
+        torch.tensor(ids, dtype=torch.long),
+        torch.tensor(weights, dtype=torch.float32),
+        torch.tensor(positions, dtype=torch.long),
+        torch.tensor(starts, dtype=torch.long),
+    )
 
 
 def make_batch(tokenizer: Any, recipe: Recipe, stage: Stage, step: int) -> Batch:
     """Return the batch of ``step`` (counted over the whole recipe)."""
     rng = random.Random(f"{recipe.seed}:{step}")
-    rows = [_row(rng, tokenizer, recipe, stage) for _ in range(stage.rows)]
-    ids, weights, positions, documents = zip(*rows, strict=True)
-    return Batch(
-        torch.tensor(ids, dtype=torch.long),
-        torch.tensor(weights, dtype=torch.float32),
-        torch.tensor(positions, dtype=torch.long),
-        torch.tensor(documents, dtype=torch.long),
-    )
+    documents: list[Document] = []
+    left = size = stage.rows * stage.length
+    while left >= _CRUMBS:
+        documents.append(_document(rng, tokenizer, recipe, stage, min(left, stage.length)))
+        left -= len(documents[-1][0])
+    return pack(documents, size)

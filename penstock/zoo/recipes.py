@@ -1,11 +1,12 @@
 """Recipes: the shape of a model, its curriculum and its optimiser, as plain values."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The dimensions of a Llama-style model with tied embeddings."""
+    """The dimensions of a Llama-style model with tied embeddings; Mixtral-style with ``experts``."""
 
     hidden: int
     layers: int
@@ -15,6 +16,8 @@ class Shape:
     intermediate: int
     vocab: int
     context: int
+    experts: int = 0
+    top_k: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,14 @@ class Stage:
     """One part of the curriculum.
 
     Attributes:
-        rows: sequences in a batch.
-        length: tokens in a sequence.
-        steps: optimiser steps.
+        rows: a batch has room for this many documents of full length.
+        length: most tokens in a document.
+        steps: optimiser steps, at most.
         peak: learning rate after the warm-up.
         floor: learning rate at the end of the cosine.
+        mix: how often each skill is drawn; the chat mix by default.
         turns: draw the least number of turns evenly from 1 to this; None for the natural distribution.
+        share: part of the time that the stage gets where the run is given minutes; by tokens when left out.
     """
 
     rows: int
@@ -35,53 +40,149 @@ class Stage:
     steps: int
     peak: float
     floor: float
+    mix: Mapping[str, float] | None = None
     turns: int | None = None
+    share: float | None = None
+
+    @property
+    def batch(self) -> int:
+        """Token positions of a batch, padding included."""
+        return self.rows * self.length
 
     @property
     def tokens(self) -> int:
         """Token positions that the stage processes, padding included."""
-        return self.rows * self.length * self.steps
+        return self.batch * self.steps
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a trained model, besides the data generators."""
+    """Everything that decides a trained model, besides the data generators.
+
+    Attributes:
+        name: folder name of the model.
+        shape: its dimensions.
+        stages: the curriculum.
+        start: bundled model whose weights the run begins with; None for a fresh start.
+        teacher: bundled model whose tokenizer is used and whose answers are imitated; None for neither.
+        imitation: share of the teacher's divergence in the loss; the rest is cross-entropy.
+        balance: weight of the load-balance loss of experts.
+        optimizer: ``adamw``, or ``muon`` for the matrices with AdamW for the rest.
+        prompt_share: share of conversations whose prompts are learnt too, with weight ``prompt_weight``.
+    """
 
     name: str
     shape: Shape
     stages: tuple[Stage, ...]
+    start: str | None = None
+    teacher: str | None = None
+    imitation: float = 0.7
+    balance: float = 0.02
+    optimizer: str = "adamw"
     seed: int = 1
     warmup: int = 100
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
-    prompt_weight: float = 0.1
-    weights: dict[str, float] | None = field(default=None)
+    prompt_weight: float = 1.0
+    prompt_share: float = 0.0
 
     @property
     def steps(self) -> int:
         """Optimiser steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def tokens(self) -> int:
+        """Token positions of all stages."""
+        return sum(stage.tokens for stage in self.stages)
 
-CHAT = Recipe(
-    name="penstock-chat",
-    shape=Shape(256, 6, 4, 2, 64, 640, 3072, 2048),
-    stages=(
-        Stage(16, 256, 2356, 2.0e-3, 6.0e-4),
-        Stage(8, 512, 1500, 8.0e-4, 5.0e-5),
-        Stage(2, 2048, 460, 5.0e-4, 1.0e-5, turns=60),
-    ),
+    def time_share(self, number: int) -> float:
+        """Return the share of a run's time that belongs to stage ``number``."""
+        shares = [stage.tokens if stage.share is None else stage.share for stage in self.stages]
+        return shares[number] / sum(shares)
+
+
+_SHORT: dict[str, float] = {
+    "recall": 12.0,
+    "copying": 16.0,
+    "editing": 8.0,
+    "arithmetic": 12.0,
+    "lengths": 5.0,
+    "lists": 3.0,
+    "counting": 3.0,
+    "spelling": 2.0,
+    "json": 3.0,
+    "single_chunk": 2.0,
+    "two_chunk": 3.0,
+    "puzzles": 2.0,
+    "smalltalk": 4.0,
+    "glossary": 2.0,
+    "stories": 0.5,
+    "facts": 2.0,
+    "yesno": 4.0,
+    "refusals": 1.5,
+    "memory": 1.5,
+    "tone": 2.0,
+}
+"""What fits into short rows, with much that is found and copied: the circuits that recall needs."""
+
+_NEED: dict[str, float] = {
+    **_SHORT,
+    "recall": 6.0,
+    "copying": 10.0,
+    "editing": 7.0,
+    "arithmetic": 10.0,
+    "json": 7.0,
+    "steps": 5.0,
+    "tools": 4.0,
+    "lengths": 5.0,
+    "single_chunk": 1.5,
+    "two_chunk": 2.5,
+    "puzzles": 3.0,
+}
+"""Every skill, by need."""
+
+_LONG: dict[str, float] = {**_NEED, "recall": 5.0, "single_chunk": 1.5, "two_chunk": 3.0, "memory": 2.5}
+"""Every skill where contexts are long (a fragment of recall then takes a thousand tokens)."""
+
+BASICS = (
+    Stage(16, 256, 2400, 2.0e-3, 6.0e-4, _SHORT),
+    Stage(8, 512, 1500, 8.0e-4, 4.0e-4),
 )
-"""The bundled default: about five million parameters, an hour and a half on one core."""
+"""The first stages of a model that knows nothing: words, turns, when to stop."""
 
-SMOKE = Recipe(
-    name="smoke",
-    shape=Shape(32, 2, 2, 1, 16, 64, 512, 256),
-    stages=(Stage(4, 64, 6, 3.0e-3, 1.0e-3), Stage(2, 128, 4, 1.0e-3, 1.0e-4)),
-    warmup=2,
+SKILLED = (
+    Stage(16, 256, 700, 1.0e-3, 7.0e-4, _SHORT, share=0.12),
+    Stage(8, 512, 2600, 8.0e-4, 3.0e-4, _NEED, share=0.46),
+    Stage(4, 1024, 1400, 4.0e-4, 1.5e-4, _LONG, share=0.21),
+    Stage(2, 2048, 1200, 2.5e-4, 1.0e-5, _LONG, turns=8, share=0.21),
 )
-"""A few seconds of training, for tests and continuous integration."""
+"""Recall in short contexts first, then all skills by need, then long contexts."""
 
-RECIPES: dict[str, Recipe] = {"chat": CHAT, "smoke": SMOKE}
+_CHAT_SHAPE = Shape(256, 6, 4, 2, 64, 640, 3072, 2048)
+
+CHAT = Recipe("penstock-chat", _CHAT_SHAPE, (*BASICS, *SKILLED))
+"""The bundled default from nothing: about five million parameters."""
+
+CHAT_SKILLS = Recipe("penstock-chat", _CHAT_SHAPE, SKILLED, start="penstock-chat", seed=2)
+"""More training for the bundled default: the way that the shipped weights went."""
+
+
+def smoke(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` in seconds: a tiny model with the same losses and optimiser, on short rows."""
+    shape = replace(
+        recipe.shape, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate=64, context=256
+    )
+    if recipe.teacher is None:
+        shape = replace(shape, vocab=512)
+    mixes = [stage.mix for stage in (recipe.stages[0], recipe.stages[-1])]
+    stages = (
+        Stage(4, 64, 30, 1.0e-2, 5.0e-3, mixes[0]),
+        Stage(2, 128, 10, 5.0e-3, 1.0e-3, mixes[1]),
+    )
+    return replace(recipe, shape=shape, stages=stages, start=None, warmup=2)
+
+
+RECIPES: dict[str, Recipe] = {"chat": CHAT, "chat-skills": CHAT_SKILLS}
 """Recipes by the name used on the command line."""

@@ -91,7 +91,7 @@ CHAT_WEIGHTS: dict[str, float] = {
 """How often each skill is drawn for the chat model; one draw of tone makes a whole conversation of it."""
 
 LEAST_ROOM, MOST_ROOM = 128, 1900
-"""Between these a skill with long contexts is given its size, in tokens; in less room it is not drawn, nor twice."""
+"""Between these a skill with long contexts is given its size, in tokens; never in less room, never twice."""
 
 _TALK = frozenset(
     ("smalltalk", "glossary", "lists", "stories", "arithmetic", "counting", "facts", "yesno", "refusals")

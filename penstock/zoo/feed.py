@@ -1,0 +1,47 @@
+"""Batches made ahead of time in a process of their own, in the order of steps."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from penstock.zoo.packing import Batch, make_batch
+from penstock.zoo.recipes import Recipe, Stage
+
+_AHEAD = 8
+
+
+class _Steps(Dataset[Batch]):
+    """The batches of a stage by the number of the step."""
+
+    def __init__(self, tokenizer: Any, recipe: Recipe, stage: Stage) -> None:
+        self.tokenizer, self.recipe, self.stage = tokenizer, recipe, stage
+
+    def __getitem__(self, step: int) -> Batch:
+        return make_batch(self.tokenizer, self.recipe, self.stage, step)
+
+
+def _quiet(_: int) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def batches(tokenizer: Any, recipe: Recipe, stage: Stage, first: int, workers: int = 0) -> Iterator[Batch]:
+    """Yield the batches of ``stage`` from step ``first`` on, for as long as the stage may last.
+
+    Args:
+        tokenizer: the run's tokenizer.
+        recipe: gives the seed.
+        stage: gives shape and mix.
+        first: step, counted over the whole recipe.
+        workers: processes that work ahead; 0 makes each batch when it is asked for.
+    """
+    loader = DataLoader(
+        _Steps(tokenizer, recipe, stage),
+        batch_size=None,
+        sampler=range(first, first + stage.steps),
+        num_workers=workers,
+        prefetch_factor=_AHEAD if workers else None,
+        worker_init_fn=_quiet if workers else None,
+    )
+    yield from loader
