@@ -71,9 +71,9 @@ def prose(rng: random.Random, count: int) -> str:
 
 
 def _numbers(rng: random.Random) -> str:
-    most = rng.choice([9, 99, 99, 999, 9999])
+    most = rng.choice([9, 99, 99, 999, 999, 9999])
     glue = rng.choice([" ", " ", ", "])
-    return glue.join(str(rng.randint(0, most)) for _ in range(rng.randint(1, 10)))
+    return glue.join(str(rng.randint(0, most)) for _ in range(rng.randint(1, 7)))
 
 
 def _mixed(rng: random.Random) -> str:
@@ -85,7 +85,7 @@ def _mixed(rng: random.Random) -> str:
 def _loose(rng: random.Random) -> str:
     """Return words in no order: nothing but copying can produce them."""
     words = rng.choices(LOOSE, k=rng.choice([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28]))
-    if rng.random() < 0.2:
+    if len(words) <= 8 and rng.random() < 0.25:
         words = [word.upper() if rng.random() < 0.1 else capital(word) for word in words]
     return rng.choice([" ", " ", " ", ", "]).join(words)
 
