@@ -41,3 +41,20 @@ def test_a_budget_reaches_the_skills_that_heed_it() -> None:
     assert draw(heeding, rng, "train", budget=70)[0].user == "70"
     assert draw(heeding, rng, "train")[0].user == "plain"
     assert draw(Skill("x", plain, heeding.check), rng, "train", budget=70)[0].user == "plain"
+
+
+@pytest.mark.parametrize("name", sorted(name for name, skill in SKILLS.items() if skill.sized))
+def test_budgets_hold_for_the_tokenizer_too(name: str) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(bundled_model_path())
+    rng = random.Random(2)
+    for _ in range(10):
+        budget = rng.randint(128, 1900)
+        talk = []
+        for turn in draw(SKILLS[name], rng, "train", budget=budget):
+            talk += [
+                {"role": turn.source, "content": turn.user},
+                {"role": "assistant", "content": turn.answer},
+            ]
+        assert len(tokenizer.apply_chat_template(talk, return_dict=False)) <= budget
