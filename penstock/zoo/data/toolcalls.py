@@ -19,7 +19,10 @@ from penstock.zoo.data.words import ADJECTIVES, NAMES, NOUNS, THEMES
 _DATA = load("toolcalls")
 _TOOLS: Sequence[Mapping[str, Any]] = _DATA["tools"]
 _NONE: str = _DATA["none"]
-_POOLS: Mapping[str, Sequence[str]] = {**_DATA["values"], **THEMES, "names": NAMES, "things": NOUNS}
+_POOLS: Mapping[str, Sequence[str]] = {
+    **_DATA["values"], **THEMES,
+    "names": NAMES, "things": NOUNS, "places": [*THEMES["cities"], *_DATA["places"]],
+}  # fmt: skip
 _LENDERS = {skill.name: skill for skill in (smalltalk.SKILL, glossary.SKILL)}
 """Skills whose talk needs no tool."""
 
@@ -33,6 +36,7 @@ class Offered:
     about: Mapping[str, Any]
     name: str
     parameters: Mapping[str, str]
+    described: bool = True
 
     def schema(self) -> dict[str, Any]:
         """Return the tool in the OpenAI form."""
@@ -40,8 +44,8 @@ class Offered:
         properties = {name: _type(params[key]["of"]) for key, name in self.parameters.items()}
         required = [name for key, name in self.parameters.items() if "optional" not in params[key]]
         schema = {"type": "object", "properties": properties, "required": required}
-        function = {"name": self.name, "description": self.about["about"], "parameters": schema}
-        return {"type": "function", "function": function}
+        about = {"description": self.about["about"]} if self.described else {}
+        return {"type": "function", "function": {"name": self.name, **about, "parameters": schema}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def _offer(rng: random.Random, about: Mapping[str, Any]) -> Offered:
     for key, parameter in about["params"].items():
         if "optional" not in parameter or rng.random() < 0.5:
             parameters[key] = rng.choice(parameter.get("names", [key]))
-    return Offered(about, rng.choice(about["names"]), parameters)
+    return Offered(about, rng.choice(about["names"]), parameters, rng.random() < 0.85)
 
 
 def _draw(rng: random.Random, of: Any) -> Any:
@@ -106,7 +110,10 @@ def _request(rng: random.Random, tool: Offered) -> Request:
         str(value) for name, value in {**values, **result}.items() if f"<{name}>" in tool.about["reply"]
     ]
     key = f"tools {tool.about['about']} {sorted(map(str, values.values()))}"
-    return Request(key, words, (tool.name, arguments), json.dumps(result), reply, quoted)
+    told = json.dumps(result)
+    if rng.random() < 0.2:
+        told = ", ".join(f"{name}: {json.dumps(value)}" for name, value in result.items()).replace('"', "")
+    return Request(key, words, (tool.name, arguments), told, reply, quoted)
 
 
 def _given(rng: random.Random, of: Any, values: Mapping[str, Any]) -> Any:
