@@ -8,6 +8,7 @@ from penstock.zoo.data import SKILLS
 from penstock.zoo.data.base import Turn, split_of, tokens_of
 from penstock.zoo.data.lengths import asked_length, measured_length, times, within
 from penstock.zoo.data.measure import Length
+from penstock.zoo.exams.answers import MAX_TOKENS
 
 SIZED = ("counting", "lists", "lengths")
 
@@ -73,3 +74,8 @@ def test_lengths_have_a_heavy_tail_and_both_splits() -> None:
     middle, late = sizes[len(sizes) // 2], sizes[len(sizes) * 98 // 100]
     assert middle < 70 and late > 4 * middle and 400 < sizes[-1] < 700
     assert {split_of(turn.key) for turn in turns("lengths")} == {"train", "test"}
+
+
+@pytest.mark.parametrize("name", [*SIZED, "steps"])
+def test_no_reference_is_longer_than_what_an_exam_lets_a_model_write(name: str) -> None:
+    assert max(tokens_of(turn.answer) for turn in turns(name, 1000)) <= MAX_TOKENS
