@@ -20,7 +20,7 @@ from penstock.zoo.data.prose import (
 )  # fmt: skip
 from penstock.zoo.data.words import NAMES, THEMES
 
-_DIGITS = {"code": (3, 6), "number": (3, 5)}
+_DIGITS = {"code": (3, 3, 4, 4, 4, 5, 5, 6), "number": (3, 4, 5)}
 _WORDS = {"password": NOUN_POOL, "color": THEMES["colors"], "city": THEMES["cities"]}
 _KINDS = ("code", "code", "code", "code", "number", "number", "password", "password", "color", "city")
 _STATE = ("<F>.",) * 7 + (
@@ -80,7 +80,7 @@ class Pair:
 def _value(rng: random.Random, kind: str) -> str:
     if kind in _WORDS:
         return rng.choice(_WORDS[kind])
-    count = rng.randint(*_DIGITS[kind])
+    count = rng.choice(_DIGITS[kind])
     return str(rng.randint(10 ** (count - 1), 10**count - 1))
 
 
