@@ -8,18 +8,26 @@ from typing import Any
 import torch
 
 from penstock.zoo.recipes import Shape
+from penstock.zoo.upcycle import upcycle
+
+
+def load_model(folder: Path) -> Any:
+    """Return the causal language model in ``folder``, in fp32."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
 def build_model(shape: Shape, start: Path | None = None) -> Any:
     """Return a module in fp32: fresh (normal init, residual outputs scaled down) or loaded from ``start``.
 
-    Llama, or Mixtral where the shape has experts.
+    Llama, or Mixtral where the shape has experts; these begin with the neurons of a dense ``start``.
     """
-    from transformers import AutoModelForCausalLM as Auto
-    from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+    from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
-    if start is not None:
-        return Auto.from_pretrained(start, dtype=torch.float32)
+    dense = start is not None and AutoConfig.from_pretrained(start).model_type == "llama"
+    if start is not None and not (shape.experts and dense):
+        return load_model(start)
     common: dict[str, Any] = {
         "vocab_size": shape.vocab,
         "hidden_size": shape.hidden,
@@ -48,6 +56,8 @@ def build_model(shape: Shape, start: Path | None = None) -> Any:
         for name, weight in model.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight", "down_proj")):
                 weight.mul_(scale)
+    if start is not None:
+        upcycle(model, start)
     return model
 
 

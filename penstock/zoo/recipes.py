@@ -63,7 +63,8 @@ class Recipe:
         name: folder name of the model.
         shape: its dimensions.
         stages: the curriculum.
-        start: bundled model whose weights the run begins with; None for a fresh start.
+        start: bundled model whose weights the run begins with; None for a fresh start. Experts begin with the
+            neurons of a dense one.
         teacher: bundled model whose tokenizer is used and whose answers are imitated; None for neither.
         imitation: share of the teacher's divergence in the loss; the rest is cross-entropy.
         balance: weight of the load-balance loss of experts.
@@ -165,8 +166,59 @@ _CHAT_SHAPE = Shape(256, 6, 4, 2, 64, 640, 3072, 2048)
 CHAT = Recipe("penstock-chat", _CHAT_SHAPE, (*BASICS, *SKILLED))
 """The bundled default from nothing: about five million parameters."""
 
+CHAT_LARGE = Recipe(
+    "penstock-chat-large",
+    Shape(512, 8, 8, 4, 64, 1280, 3072, 4096),
+    (
+        Stage(128, 256, 3000, 1.5e-3, 8.0e-4, _SHORT),
+        Stage(64, 512, 4000, 8.0e-4, 4.0e-4, _NEED),
+        Stage(32, 1024, 2000, 4.0e-4, 2.0e-4, _LONG),
+        Stage(16, 4096, 2000, 2.0e-4, 1.0e-5, _LONG, turns=12),
+    ),
+    prompt_share=0.05,
+    warmup=300,
+)
+"""Five times the default, with twice its context: for a GPU (``--device cuda``)."""
+
 CHAT_SKILLS = Recipe("penstock-chat", _CHAT_SHAPE, SKILLED, start="penstock-chat", seed=2)
 """More training for the bundled default: the way that the shipped weights went."""
+
+
+_DISTILLED = (
+    Stage(16, 256, 1600, 3.0e-3, 1.5e-3, _SHORT, share=0.3),
+    Stage(8, 512, 2400, 1.5e-3, 4.0e-4, _NEED, share=0.45),
+    Stage(2, 2048, 1200, 5.0e-4, 1.0e-5, _LONG, turns=8, share=0.25),
+)
+
+SMALL = Recipe(
+    "penstock-small", Shape(128, 5, 4, 2, 32, 320, 3072, 2048), _DISTILLED, teacher="penstock-chat", seed=3
+)
+"""A quarter of the default, with the same skills, worse: for routing, judging and hand-off."""
+
+DRAFT = Recipe(
+    "penstock-draft",
+    Shape(128, 3, 4, 2, 32, 320, 3072, 2048),
+    _DISTILLED,
+    teacher="penstock-chat",
+    imitation=0.9,
+    seed=4,
+)
+"""Under a million parameters that guess what the default says next: for speculative decoding."""
+
+MOE = Recipe(
+    "penstock-moe",
+    Shape(256, 6, 4, 2, 64, 160, 3072, 2048, experts=8, top_k=2),
+    (
+        Stage(16, 256, 600, 1.0e-3, 6.0e-4, _SHORT, share=0.25),
+        Stage(8, 512, 1200, 6.0e-4, 2.0e-4, _NEED, share=0.45),
+        Stage(2, 2048, 600, 2.0e-4, 1.0e-5, _LONG, turns=8, share=0.3),
+    ),
+    start="penstock-chat",
+    teacher="penstock-chat",
+    imitation=0.5,
+    seed=5,
+)
+"""Eight experts, two at a time, made from the default and taught by it."""
 
 
 def smoke(recipe: Recipe) -> Recipe:
@@ -184,5 +236,12 @@ def smoke(recipe: Recipe) -> Recipe:
     return replace(recipe, shape=shape, stages=stages, start=None, warmup=2)
 
 
-RECIPES: dict[str, Recipe] = {"chat": CHAT, "chat-skills": CHAT_SKILLS}
+RECIPES: dict[str, Recipe] = {
+    "chat": CHAT,
+    "chat-skills": CHAT_SKILLS,
+    "chat-large": CHAT_LARGE,
+    "small": SMALL,
+    "draft": DRAFT,
+    "moe": MOE,
+}
 """Recipes by the name used on the command line."""

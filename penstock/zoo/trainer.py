@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from penstock.zoo import attention, bundled_model_path
-from penstock.zoo.export import build_model, export_model, save_tokenizer
+from penstock.zoo.export import build_model, export_model, load_model, save_tokenizer
 from penstock.zoo.feed import batches
 from penstock.zoo.loss import counted, divergences, hidden_states, imbalance, token_losses, weighted_mean
 from penstock.zoo.optim import optimizers
@@ -72,7 +72,7 @@ class Trainer:
         teacher = teacher or (bundled_model_path(recipe.teacher) if recipe.teacher else None)
         self.tokenizer = self._tokenizer(start or teacher)
         self.model = self._place(build_model(recipe.shape, start))
-        self.teacher = self._place(build_model(recipe.shape, teacher)) if teacher else None
+        self.teacher = self._place(load_model(teacher)) if teacher else None
         self._routed: list[torch.Tensor] = []
         self._watch_routers()
         self.optimizers = optimizers(self.model, recipe)

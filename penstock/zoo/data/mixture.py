@@ -91,7 +91,7 @@ CHAT_WEIGHTS: dict[str, float] = {
 """How often each skill is drawn for the chat model; one draw of tone makes a whole conversation of it."""
 
 LEAST_ROOM, MOST_ROOM = 128, 1900
-"""Between these a skill with long contexts is given its size, in tokens; never in less room, never twice."""
+"""Between these, or up to all the room, a skill with long contexts is sized; never in less, never twice."""
 
 _TALK = frozenset(
     ("smalltalk", "glossary", "lists", "stories", "arithmetic", "counting", "facts", "yesno", "refusals")
@@ -124,7 +124,7 @@ def _draw(
     """Draw a fragment; where the user has told something, none that claims not to know it."""
     skill, budget = SKILLS[name], None
     if room is not None and skill.sized is not None:
-        budget = min(room, rng.randint(LEAST_ROOM, MOST_ROOM))
+        budget = min(room, rng.randint(LEAST_ROOM, max(MOST_ROOM, room)))
     while True:
         fragment = draw(skill, rng, split, budget=budget)
         if not (told and any(turn.answer in _IGNORANT for turn in fragment)):
