@@ -21,12 +21,12 @@ from penstock.predict.train import Epoch, Training, train
 class Recipe:
     """Everything that decides the shipped ranker, besides the data generators."""
 
-    requests: int = 60000
-    tested: int = 2000
+    requests: int = 40000
+    tested: int = 1000
     """Held-out requests that it is measured on."""
     width: int = 48
     pairs: int = 4096
-    epochs: int = 12
+    epochs: int = 10
     batch: int = 64
     seed: int = 1
 

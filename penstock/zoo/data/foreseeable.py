@@ -10,8 +10,11 @@ from penstock.zoo.data.mixture import SKILLS, Message, exam
 PREDICTABLE = ("lists", "counting", "copying", "stories", "yesno")
 """Skills whose questions tell very well how long the answer gets."""
 
-EVERYDAY = (*PREDICTABLE, *PREDICTABLE, "arithmetic", "smalltalk", "facts", "glossary", "refusals")
-"""What a chat server is asked, as one weight for every mention: half of it tells the length exactly."""
+EVERYDAY = (
+    *(*PREDICTABLE, "lengths"), *(*PREDICTABLE, "lengths"),
+    "steps", "arithmetic", "smalltalk", "facts", "glossary", "refusals",
+)  # fmt: skip
+"""What a chat server is asked, every mention one weight; two thirds of it tell the length very well."""
 
 
 @dataclass(frozen=True, slots=True)
