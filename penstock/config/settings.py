@@ -24,7 +24,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Which model runs, and how its weights are held."""
 
     model: Annotated[
-        str, _doc("Local folder or hub name of the model; empty runs the bundled chat model")
+        str,
+        _doc(
+            "Local folder or hub name of the model, or the name of a shipped one (`penstock zoo list`); "
+            "empty runs the bundled chat model"
+        ),
     ] = ""
     served_model_name: Annotated[str, _doc("Name clients use for the model; empty takes the folder's")] = ""
     tokenizer: Annotated[str, _doc("Tokenizer folder or hub name; empty takes the model's")] = ""

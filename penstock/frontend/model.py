@@ -9,12 +9,12 @@ from penstock.core.errors import ConfigError
 from penstock.engine.messages import EngineInfo
 from penstock.frontend.specs import ModelLimits
 from penstock.frontend.text.tokenizer import Tokenizer
-from penstock.zoo import bundled_model_path
+from penstock.zoo import named_model
 
 
 def model_name(config: Config) -> str:
-    """Return the folder or hub name of the model; the bundled one when none is given."""
-    return config.model.model or str(bundled_model_path())
+    """Return the folder or hub name of the model; a shipped one by its name, the bundled one by none."""
+    return named_model(config.model.model)
 
 
 def served_name(config: Config) -> str:

@@ -16,7 +16,7 @@ from penstock.models.load import DTYPES, read_spec, resolve_folder
 from penstock.models.spec import ModelSpec
 from penstock.runtime.estimate import weight_bytes
 from penstock.runtime.host import usable_cores
-from penstock.zoo import bundled_model_path
+from penstock.zoo import named_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def gather_facts(config: Config) -> Facts:
         ConfigError: the model cannot be found or read.
     """
     try:
-        model = config.model.model or str(bundled_model_path())
+        model = named_model(config.model.model)
     except FileNotFoundError as error:
         raise ConfigError("model.model", f"empty means the bundled model, but {error}") from error
     folder = resolve_folder(model, config.model.revision, weights=config.model.load_format != "dummy")

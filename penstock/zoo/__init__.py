@@ -6,7 +6,7 @@ Importing this package is cheap: it imports neither torch nor transformers.
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["BUNDLED_MODEL", "bundled_model_path"]
+__all__ = ["BUNDLED_MODEL", "bundled_model_path", "named_model"]
 
 BUNDLED_MODEL = "penstock-chat"
 """Name of the model that ships inside the package and is served by default."""
@@ -30,3 +30,25 @@ def bundled_model_path(name: str = BUNDLED_MODEL) -> Path:
         shipped = sorted(path.parent.name for path in weights.glob("*/config.json"))
         raise FileNotFoundError(f"no bundled model named {name!r} in {weights}; shipped: {shipped or 'none'}")
     return folder
+
+
+def named_model(name: str) -> str:
+    """Return what the setting of a model means: a shipped model's folder, or the name as it is.
+
+    Args:
+        name: empty for the default model, a shipped one's (``penstock-`` may be left out), or anything else:
+            a folder (which goes before a shipped model of that name) or a name on the hub.
+
+    Raises:
+        FileNotFoundError: empty, and the default model is not there.
+    """
+    if name == "":
+        return str(bundled_model_path())
+    if "/" in name or Path(name).exists():
+        return name
+    for known in (name, f"penstock-{name}"):
+        try:
+            return str(bundled_model_path(known))
+        except FileNotFoundError:
+            continue
+    return name
