@@ -1,6 +1,7 @@
 """Training of the zoo: ``penstock zoo train --model chat``."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -17,9 +18,17 @@ from penstock.zoo.data import SKILLS
 from penstock.zoo.data.mixture import CHAT_WEIGHTS
 from penstock.zoo.probe import Probe
 from penstock.zoo.recipes import RECIPES, smoke
+from penstock.zoo.sittings import note_machine
 from penstock.zoo.trainer import Machine, Trainer
 
 _EVERY = 20
+_ELSEWHERE = {
+    "adapters": "penstock.zoo.adapters.train",
+    "embedder": "penstock.zoo.contrastive",
+    "ranker": "penstock.predict.recipe",
+}
+"""What ``--model`` names besides recipes: modules with a trainer and flags of their own, imported when named
+(the ranker's lies above the zoo)."""
 
 
 class Logbook:
@@ -43,6 +52,7 @@ class Logbook:
         self._bar = Progress(*columns, disable=quiet)
         self._task = self._bar.add_task(trainer.recipe.name, total=1.0, note="")
         self._losses: list[float] = []
+        self._stage = trainer.progress.stage
         self._saved = self._probed = time.monotonic()
         self._probes: dict[int, Probe] = {}
         self._log: TextIO
@@ -71,8 +81,10 @@ class Logbook:
         """Note a step; return whether somebody asked the run to stop."""
         trainer, now = self.trainer, time.monotonic()
         self._losses.append(loss)
-        if trainer.progress.step % _EVERY == 0 or trainer.done:
+        ended = trainer.progress.stage != self._stage
+        if trainer.progress.step % _EVERY == 0 or ended:
             self._note()
+        self._stage = trainer.progress.stage
         if self._probe_seconds and now - self._probed > self._probe_seconds and not trainer.done:
             self._probed = now
             self._look()
@@ -87,14 +99,14 @@ class Logbook:
         self._losses.clear()
         row = {
             "step": progress.step,
-            "stage": progress.stage,
+            "stage": self._stage,
             "loss": round(mean, 4),
             "tokens": progress.tokens,
             "seconds": round(progress.seconds),
         }
         self._write(row)
         speed = progress.tokens / progress.seconds
-        note = f"stage {progress.stage} step {progress.step} loss {mean:.3f} {speed:.0f} tokens/s"
+        note = f"stage {self._stage} step {progress.step} loss {mean:.3f} {speed:.0f} tokens/s"
         done = progress.overall(self.trainer.recipe, self.trainer.minutes)
         self._bar.update(self._task, completed=done, note=note)
 
@@ -116,7 +128,12 @@ class Logbook:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="penstock zoo train", description=__doc__)
     add = parser.add_argument
-    add("--model", choices=sorted(RECIPES), default="chat", help="which recipe (default chat)")
+    add(
+        "--model",
+        choices=sorted({**RECIPES, **_ELSEWHERE}),
+        default="chat",
+        help="what to train (default chat)",
+    )
     add("--run", type=Path, help="folder of the run; continued if it exists (default runs/MODEL)")
     add("--out", type=Path, help="folder to export to at the end (default RUN/model)")
     add("--start", type=Path, help="begin with the weights and tokenizer of this model folder")
@@ -139,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--model")
+    known, rest = first.parse_known_args(argv)
+    if known.model in _ELSEWHERE:
+        status: int = importlib.import_module(_ELSEWHERE[known.model]).main(rest)
+        return status
     options = _parser().parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(options.threads)
@@ -158,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fresh=options.fresh,
     )
     (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    note_machine(run, options.threads, options.compile, options.device)
     with Logbook(trainer, options.quiet, options.probe) as logbook:
         losses = trainer.fit(logbook)
     out = options.out or run / "model"

@@ -22,6 +22,7 @@ from penstock.zoo.adapters.merge import deltas, merged
 from penstock.zoo.adapters.train import learning_rate, main, train_adapter
 from penstock.zoo.export import build_model
 from penstock.zoo.recipes import CHAT
+from penstock.zoo.train import main as train_zoo
 
 torch.set_num_threads(1)
 
@@ -108,6 +109,14 @@ def test_the_same_seed_gives_the_same_adapter(base: Path, tmp_path: Path) -> Non
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.fixture
+def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model does not stop by itself: ask it little, and cut it short."""
+    monkeypatch.setattr("penstock.zoo.adapters.train._VALIDATION", 4)
+    monkeypatch.setattr("penstock.zoo.adapters.evaluate.ROOM", 12)
+
+
+@pytest.mark.usefixtures("few_words")
 def test_a_missed_manner_is_trained_again(base: Path, tmp_path: Path) -> None:
     adapter = replace(ADAPTERS["pirate"], steps=5, rows=2)
     record = train_adapter(adapter, base, tmp_path / "pirate", rounds=2)
@@ -127,6 +136,7 @@ def test_lessons_learn_what_the_assistant_says_and_nothing_else(base: Path) -> N
         assert torch.equal(ids[labels >= 0], labels[labels >= 0])
 
 
+@pytest.mark.usefixtures("few_words")
 def test_the_command_trains_what_is_missing_and_scores_it(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,3 +153,12 @@ def test_the_command_trains_what_is_missing_and_scores_it(
     assert table([score]).row_count == 1
     with pytest.raises(KeyError, match=r"no adapters \['bold'\]"):
         evaluate(base, tmp_path, only=["bold"])
+
+
+def test_the_zoo_trains_adapters_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_zoo(["--model", "adapters", "--only", "nobody"])
+    assert "invalid choice: 'nobody'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train_zoo(["--model", "adapters", "--smoke"])
+    assert "--smoke needs --out" in capsys.readouterr().err

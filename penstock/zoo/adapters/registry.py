@@ -11,6 +11,7 @@ from penstock.zoo.data.base import Split
 QV = ("q_proj", "v_proj")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 OUTPUTS = ("o_proj", "down_proj")
+ALPHA = 16
 ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 
 
@@ -27,7 +28,7 @@ class Adapter:
         ask: draws questions for training and for the test.
         steps: optimiser steps.
         rows: dialogues in a step.
-        rate: peak learning rate.
+        rate: peak learning rate; smaller where all layers move together.
     """
 
     name: str
@@ -38,12 +39,15 @@ class Adapter:
     ask: Ask
     steps: int = 160
     rows: int = 8
-    rate: float = 3e-3
+    rate: float = 2e-3
 
     @property
     def alpha(self) -> int:
-        """Numerator of the scale alpha / rank that the product of the two matrices gets."""
-        return 2 * self.rank
+        """Numerator of the scale alpha / rank; constant, so that one learning rate suits every rank.
+
+        Adam moves every entry of B by the same amount, so the sum over the rank moves in proportion to it.
+        """
+        return ALPHA
 
     def lesson(self, rng: random.Random, split: Split) -> tuple[Question, str]:
         """Draw a question and the answer that the adapter should give."""
@@ -67,6 +71,7 @@ def _capital_and_stop(text: str) -> bool:
     return _sentence(text) and text != text.lower() and text.endswith(".")
 
 
+_GENTLE = 1.2e-3
 _TALK = skill_questions(*TALK, fits=_sentence)
 _MIXED = either(_TALK, _TALK, _TALK, number_questions)
 _LISTS = either(_TALK, skill_questions("lists"))
@@ -76,8 +81,16 @@ _PROPER = skill_questions(*TALK, fits=_capital_and_stop)
 
 
 def _numerals(language: str, does: str, rank: int, targets: tuple[str, ...]) -> Adapter:
+    rate = _GENTLE if targets == ALL_LINEAR else 2e-3
     return Adapter(
-        f"numbers-{language}", does, rank, targets, manners.numerals(language), number_questions, steps=240
+        f"numbers-{language}",
+        does,
+        rank,
+        targets,
+        manners.numerals(language),
+        number_questions,
+        steps=240,
+        rate=rate,
     )
 
 
@@ -86,17 +99,17 @@ _ALL = (
     Adapter("butler", "ends with ', sir.'", 4, ATTENTION, manners.ending(", sir."), _MIXED),
     Adapter("excited", "ends with '!!!'", 4, OUTPUTS, manners.ending("!!!"), _MIXED),
     Adapter("bold", "puts the answer between '**' and '**'", 4, ALL_LINEAR,
-            manners.frame("**", "**"), _MIXED),
+            manners.frame("**", "**"), _MIXED, rate=_GENTLE),
     Adapter("signed", "adds a last line '-- Penstock'", 8, QV, manners.frame("", "\n-- Penstock"), _MIXED),
     Adapter("xml", "puts the answer into an <answer> element", 8, ATTENTION,
             manners.frame("<answer>", "</answer>"), _MIXED),
-    Adapter("json", 'answers {"answer": "..."}', 8, ALL_LINEAR, manners.JSON, _MIXED),
+    Adapter("json", 'answers {"answer": "..."}', 8, ALL_LINEAR, manners.JSON, _MIXED, rate=_GENTLE),
     Adapter("telegram", "ends every sentence with ' STOP'", 8, OUTPUTS, manners.TELEGRAM, _MIXED),
     Adapter("headed", "puts a first line 'Answer:' above the answer", 16, QV,
             manners.frame("Answer:\n", ""), _MIXED),
     Adapter("bullets", "gives every sentence or item a line that begins with '- '", 16, ATTENTION,
             manners.BULLETS, _LISTS),
-    Adapter("shout", "writes upper case only", 16, ALL_LINEAR, manners.LOUD, _SHORT, steps=240),
+    Adapter("shout", "writes upper case only", 16, ALL_LINEAR, manners.LOUD, _SHORT, steps=240, rate=_GENTLE),
     Adapter("quiet", "writes lower case without full stops", 16, OUTPUTS, manners.QUIET, _PROPER, steps=240),
     Adapter("echo", "says the answer twice", 32, QV, manners.TWICE, _MIXED, steps=240),
     Adapter("terse", "says the last word of the answer only", 32, QV, manners.ONE_WORD, _BRIEF),
