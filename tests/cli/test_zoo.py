@@ -6,26 +6,48 @@ import types
 import pytest
 
 from penstock.cli.main import main
+from penstock.cli.zoo import _room
+from penstock.zoo.exams import command
 
 
-def test_list_names_recipes_and_shipped_models(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+def test_list_names_models_adapters_and_what_makes_them(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["zoo", "list"]) == 0
     out = capsys.readouterr().out
-    assert "penstock-chat" in out
-    assert "smoke" in out
+    for text in (
+        "penstock-chat",
+        "the default of the server",
+        "penstock zoo train --model chat",
+        "pirate",
+        "rank 4",
+    ):
+        assert text in out
 
 
-@pytest.mark.parametrize("tool", ["train", "eval", "chat"])
+@pytest.mark.parametrize("tool", ["train", "chat"])
 def test_tools_get_their_words_untouched(tool, monkeypatch):
     seen = []
-    name = {"eval": "evaluate"}.get(tool, tool)
-    fake = types.ModuleType(f"penstock.zoo.{name}")
+    fake = types.ModuleType(f"penstock.zoo.{tool}")
     fake.main = lambda words: seen.append(words) or 7
-    monkeypatch.setitem(sys.modules, f"penstock.zoo.{name}", fake)
-    words = ["folder", "--recipe", "chat", "--minutes", "1", "--help"]
+    monkeypatch.setitem(sys.modules, f"penstock.zoo.{tool}", fake)
+    words = ["folder", "--model", "chat", "--minutes", "1", "--help"]
     assert main(["zoo", tool, *words]) == 7
     assert seen == [words]
+
+
+def test_eval_takes_the_engine_unless_told_otherwise(monkeypatch):
+    rooms = []
+    monkeypatch.setattr(command, "run", lambda args, room: rooms.append((args.quick, room.name)))
+    assert main(["zoo", "eval", "--quick"]) == 0
+    assert main(["zoo", "eval", "--reference"]) == 0
+    assert rooms == [(True, "engine"), (False, "transformers")]
+    assert (_room(False).name, _room(True).name) == ("engine", "transformers")
+
+
+def test_a_flag_of_eval_that_makes_no_sense_is_one_line(capsys):
+    assert main(["zoo", "eval", "--skills", "juggling"]) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("penstock: --skills: unknown skills ['juggling']") and "\n" not in err
 
 
 def test_unknown_tool_is_one_line(capsys):

@@ -10,7 +10,7 @@ import torch
 from penstock.zoo import bundled_model_path
 from penstock.zoo.catalog import catalog, parameter_count
 from penstock.zoo.chat import Talker
-from penstock.zoo.evaluate import score_skill
+from penstock.zoo.exams.skills import score_skill
 from penstock.zoo.recipes import CHAT
 
 torch.set_num_threads(1)
@@ -106,6 +106,6 @@ def test_the_shipped_folder_is_where_the_package_says() -> None:
 
 
 def test_it_still_answers_behind_long_talk(talker: Talker) -> None:
-    score = score_skill(talker, "facts", 8, context=1200)
-    assert score.passed >= 6, score.failures
+    score, _ = score_skill(talker, "facts", 8, context=1200)
+    assert (score.passed or 0) >= 6, score.failures
     assert score.stopped == 8

@@ -14,6 +14,9 @@ from penstock.zoo.exams.targets import chunk_questions
 MOST_BY_LUCK = 0.05
 """Most of the answers that may name a value which is nowhere in the prompt."""
 
+CHUNKS_IN = 512
+"""Tokens of passages, question and answer."""
+
 
 def without_needle(answerer: Answerer, questions: int, seed: int = 0) -> list[Row]:
     """Ask for pairs that were taken out of their texts.
@@ -22,7 +25,7 @@ def without_needle(answerer: Answerer, questions: int, seed: int = 0) -> list[Ro
         Rows: the value said with the pair there, the (absent) value said without it, and the model saying
         that the text does not tell.
     """
-    lengths = contexts(answerer.context)[1:]
+    lengths = contexts(answerer.context)[-3:]
     each = max(1, questions // (len(DEPTHS) * len(lengths)))
     there, gone = list[Question](), list[Question]()
     for context in lengths:
@@ -46,7 +49,7 @@ def shuffled_chunks(answerer: Answerer, questions: int, seed: int = 0) -> list[R
 
     What answers right the second time knows the answers or guesses them; it has not read the passages.
     """
-    size = contexts(answerer.context)[1]
+    size = min(CHUNKS_IN, answerer.context)
     straight = chunk_questions(size, questions, seed)
     mixed = chunk_questions(size, questions, seed, shuffled=True)
     name, there = answerer.name, "two chunks, as they were: right"

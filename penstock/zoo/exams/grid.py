@@ -69,10 +69,10 @@ def cell(
 
 
 def recall_grid(answerer: Answerer, questions: int, seed: int = 0) -> list[Row]:
-    """Return a row per cell: ``questions`` per length in the plain way, half as many in the others."""
+    """Return a row per cell: ``questions`` per length in the plain way, a quarter in the others."""
     rows = []
     for variant in VARIANTS:
-        share = questions if variant == PLAIN else questions // 2
+        share = questions if variant == PLAIN else questions // 4
         each = max(1, share // len(DEPTHS))
         for context in contexts(answerer.context):
             asked = [one for depth in DEPTHS for one in cell(variant, context, depth, each, seed)]

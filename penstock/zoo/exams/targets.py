@@ -33,7 +33,7 @@ def named_targets(answerer: Answerer, questions: int, seed: int = 0) -> list[Row
         _one(answerer, "length within 10 % of the asked", _measured(questions, seed), LENGTHS),
         _one(answerer, "single-chunk questions", held_out("single_chunk", questions, seed)),
         _one(answerer, "two-chunk questions", held_out("two_chunk", questions, seed), TWO_CHUNKS),
-        *_by_size(answerer, few, seed),
+        *_by_size(answerer, max(1, few // 2), seed),
         *_tools(answerer, questions, seed),
     ]
 
