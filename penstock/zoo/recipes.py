@@ -68,7 +68,7 @@ class Recipe:
         teacher: bundled model whose tokenizer is used and whose answers are imitated; None for neither.
         imitation: share of the teacher's divergence in the loss; the rest is cross-entropy.
         balance: weight of the load-balance loss of experts.
-        optimizer: ``adamw``, or ``muon`` for the matrices with AdamW for the rest.
+        optimizer: ``muon`` for the matrices with AdamW for the rest, or ``adamw`` for all.
         prompt_share: share of conversations whose prompts are learnt too, with weight ``prompt_weight``.
     """
 
@@ -79,7 +79,7 @@ class Recipe:
     teacher: str | None = None
     imitation: float = 0.7
     balance: float = 0.02
-    optimizer: str = "adamw"
+    optimizer: str = "muon"
     seed: int = 1
     warmup: int = 100
     weight_decay: float = 0.1
@@ -132,15 +132,21 @@ _NEED: dict[str, float] = {
     **_SHORT,
     "recall": 6.0,
     "copying": 10.0,
-    "editing": 7.0,
+    "editing": 6.0,
     "arithmetic": 10.0,
-    "json": 7.0,
+    "json": 10.0,
     "steps": 5.0,
     "tools": 4.0,
     "lengths": 5.0,
     "single_chunk": 1.5,
     "two_chunk": 2.5,
+    "quoting": 1.0,
     "puzzles": 3.0,
+    "smalltalk": 6.0,
+    "glossary": 3.0,
+    "facts": 3.0,
+    "yesno": 6.0,
+    "refusals": 2.5,
 }
 """Every skill, by need."""
 
