@@ -76,6 +76,7 @@ class LengthRanker:
         config = msgspec.json.format(msgspec.json.encode(self.model.config), indent=2)
         (folder / _CONFIG).write_bytes(config + b"\n")
         save_file(dict(self.model.state_dict()), str(folder / _WEIGHTS))
+        (folder / _WEIGHTS).chmod(0o644)  # the library makes it the owner's alone
 
     @classmethod
     def load(cls, folder: Path, vocab_size: int = 0) -> LengthRanker:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from penstock.predict.card import Made, card
 from penstock.predict.evaluation import RankerScore, score_samples
 from penstock.predict.model import RankerConfig
 from penstock.predict.ranker import SHIPPED, LengthRanker
 from penstock.predict.requests import bundled_tokenizer, reference_samples
 from penstock.predict.traffic import read_traffic
 from penstock.predict.train import Epoch, Training, train
+from penstock.zoo.sittings import processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class Recipe:
     epochs: int = 10
     batch: int = 64
     seed: int = 1
+
+    @property
+    def training(self) -> Training:
+        """How the network is fitted."""
+        return Training(epochs=self.epochs, batch=self.batch, seed=self.seed)
 
 
 SMOKE = Recipe(requests=200, tested=60, width=16, pairs=256, epochs=4, batch=16)
@@ -69,8 +77,7 @@ def fit(
             bar.update(passes, advance=1, description=f"epoch {epoch.number}: tau {epoch.tau:.3f}")
 
         config = RankerConfig(vocab_size=len(tokenizer), width=recipe.width, pairs=recipe.pairs)
-        how = Training(epochs=recipe.epochs, batch=recipe.batch, seed=recipe.seed)
-        model, _ = train(samples, config, how, report)
+        model, _ = train(samples, config, recipe.training, report)
     ranker = LengthRanker(model)
     skills, unseen = reference_samples(recipe.tested, f"evaluate:{recipe.seed}", "test", tokenizer)
     return ranker, score_samples(ranker, unseen, skills), epochs
@@ -93,8 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = SMOKE if options.smoke else Recipe()
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
+    began = time.process_time()
     ranker, score, epochs = fit(recipe, options.traffic)
+    made = Made(
+        command=f"penstock zoo train --model {SHIPPED}" + " --smoke" * options.smoke,
+        requests=recipe.requests,
+        recorded=len(read_traffic(options.traffic)) if options.traffic else 0,
+        minutes=(time.process_time() - began) / 60,
+        hardware=f"{processor()}, threads: {options.threads}, torch {torch.__version__}",
+    )
     ranker.save(options.out)
+    parameters = sum(weights.numel() for weights in ranker.model.parameters())
+    text = card(made, ranker.model.config, recipe.training, parameters, epochs, score)
+    (options.out / "README.md").write_text(text)
     print(
         f"loss {epochs[0].loss:.3f} to {epochs[-1].loss:.3f}; Kendall's tau {score.tau:.3f} "
         f"({score.low:.3f} to {score.high:.3f}) on {score.requests} held-out requests, "

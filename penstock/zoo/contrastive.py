@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,9 +21,11 @@ import torch.nn.functional as F
 from penstock.zoo import bundled_model_path
 from penstock.zoo.data.meanings import PHRASED, SOURCES, Meanings, Pair, distinct
 from penstock.zoo.embedder import NAME, Embedder, untrained
+from penstock.zoo.embedder_card import Made, card, first_and_last
 from penstock.zoo.export import export_model
 from penstock.zoo.recipes import Shape
 from penstock.zoo.retrieval import Encode, RetrievalScore, baseline, evaluate_embedder
+from penstock.zoo.sittings import processor
 
 _SHAPE = Shape(
     hidden=128, layers=3, heads=4, kv_heads=2, head_dim=32, intermediate=320, vocab=3072, context=512
@@ -97,6 +100,8 @@ class Training:
         from transformers import AutoTokenizer
 
         self.recipe = recipe
+        self.pairs = 0
+        """Pairs trained on so far."""
         tokenizer = AutoTokenizer.from_pretrained(bundled_model_path())
         self.embedder = untrained(recipe.shape, tokenizer, recipe.seed, recipe.spread)
         weights = self.embedder.model.parameters()
@@ -115,6 +120,7 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(number)
         loss = self.loss(batch)
+        self.pairs += len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.embedder.model.parameters(), self.recipe.clip)
         self._optimizer.step()
@@ -177,12 +183,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = SMOKE if options.smoke else Recipe()
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
+    began = time.process_time()
     training = Training(recipe)
     losses = training.fit()
+    minutes = (time.process_time() - began) / 60
     embedder = training.embedder
     export_model(embedder.model, embedder.tokenizer, options.out)
-    few = max(10, len(losses) // 10)
-    print(f"loss {sum(losses[:few]) / few:.3f} to {sum(losses[-few:]) / few:.3f}; {options.out}")
+    first, last = first_and_last(losses)
+    print(f"loss {first:.3f} to {last:.3f}; {options.out}")
     rounds, draws = (1, 300) if options.smoke else (10, 6000)
     encoders: dict[str, Encode] = {
         NAME: Embedder.load(options.out),
@@ -191,6 +199,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     scores = {name: evaluate_embedder(one, recipe.seed, rounds, draws) for name, one in encoders.items()}
     Console().print(table(scores))
+    made = Made(
+        command=f"penstock zoo train --model {NAME}" + " --smoke" * options.smoke,
+        seed=recipe.seed,
+        temperature=recipe.temperature,
+        rate=recipe.peak,
+        pairs=training.pairs,
+        losses=losses,
+        minutes=minutes,
+        hardware=f"{processor()}, threads: {options.threads}, torch {torch.__version__}",
+    )
+    parameters = sum(weights.numel() for weights in embedder.model.parameters())
+    (options.out / "README.md").write_text(card(made, recipe.shape, parameters, scores))
     if options.json:
         rows = {name: [asdict(row) for row in found] for name, found in scores.items()}
         options.json.write_text(json.dumps(rows, indent=1))

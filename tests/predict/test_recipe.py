@@ -98,3 +98,10 @@ def test_the_command_measures_it_on_traffic(folder, tmp_path, capsys):
 
 def test_a_folder_is_itself(tmp_path):
     assert ranker_folder(str(tmp_path)) == tmp_path
+
+
+def test_the_card_tells_what_was_measured(folder):
+    card = (folder / "README.md").read_text()
+    score = evaluate_ranker(folder, SMOKE.tested, SMOKE.seed)
+    assert "license: apache-2.0" in card and f"**{score.tau:.3f}**" in card
+    assert all(f"| {name} | {tau:.2f} |" in card for name, tau in score.within.items())

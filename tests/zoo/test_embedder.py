@@ -73,5 +73,7 @@ def test_the_command_writes_a_folder_that_the_engine_serves_alike(tmp_path: Path
     assert all(
         len(rows) == 3 and 0 <= row["first"] <= row["five"] <= 1 for rows in scores.values() for row in rows
     )
+    card = (out / "README.md").read_text()
+    assert "license: apache-2.0" in card and f"{100 * scores['embedder'][0]['first']:.1f} %" in card
     with LLM(str(out), dtype="float32") as llm:
         np.testing.assert_allclose(np.array(llm.embed(TEXTS)), Embedder.load(out)(TEXTS), atol=2e-5)
