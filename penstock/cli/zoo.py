@@ -104,13 +104,13 @@ def _shelf(title: str, items: Iterable[Item]) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for column in ("name", "what it is for", "parameters", "on disk", "made by"):
+    for column in ("name", "what it is for", "parameters", "on disk", "made by zoo train --model"):
         right = column in ("parameters", "on disk")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for item in items:
         weights = "" if item.parameters is None else _amount(item.parameters)
         size = "not shipped" if item.size is None else f"{_amount(item.size)}B"
-        table.add_row(item.name, item.purpose, weights, size, item.command)
+        table.add_row(item.name, item.purpose, weights, size, item.recipe)
     return table
 
 

@@ -11,11 +11,12 @@ from penstock.zoo.adapters import ADAPTERS, shipped_adapters
 from penstock.zoo.catalog import catalog
 
 PURPOSES = {
-    "penstock-chat": "answers: the default of the server",
-    "penstock-chat-large": "answers better, trained on a GPU",
-    "penstock-small": "answers worse and faster: routing, judging, hand-off",
-    "penstock-draft": "guesses ahead for penstock-chat: speculative decoding",
-    "penstock-moe": "answers with 8 experts, two at a time: expert offload",
+    "chat": "answers: the default of the server",
+    "chat-skills": "the same, trained further from the shipped weights",
+    "chat-large": "answers better: five times the default, for a GPU",
+    "small": "answers worse and faster: routing, judging, hand-off",
+    "draft": "guesses ahead for penstock-chat: speculative decoding",
+    "moe": "answers by 8 experts, two at a time: expert offload",
     "ranker": "tells from a prompt which answer will be longer: the order ltr",
     "embedder": "turns texts into vectors: retrieval",
 }
@@ -30,22 +31,22 @@ class Item:
         purpose: what it is for.
         parameters: how many weights; None where nobody knows before it is made.
         size: bytes on disk; None where it is not shipped.
-        command: what makes it.
+        recipe: makes it, as ``penstock zoo train --model RECIPE``.
     """
 
     name: str
     purpose: str
     parameters: int | None
     size: int | None
-    command: str
+    recipe: str
 
 
 def models() -> Iterator[Item]:
     """Yield every model, those of one folder together: first from nothing, then from what is shipped."""
     for entry in catalog():
-        yield _item(entry.model, entry.folder, f"penstock zoo train --model {entry.recipe}", entry.parameters)
+        yield _item(entry.model, entry.folder, entry.recipe, entry.parameters)
     for name in ("ranker", "embedder"):
-        yield _item(name, _shipped(name), f"penstock zoo train --model {name}")
+        yield _item(name, _shipped(name), name)
 
 
 def adapters() -> Iterator[Item]:
@@ -53,8 +54,8 @@ def adapters() -> Iterator[Item]:
     shipped = shipped_adapters()
     for name, adapter in ADAPTERS.items():
         folder = shipped.get(name)
-        command = f"penstock zoo train --model adapters --only {name}"
-        yield Item(name, f"rank {adapter.rank}: {adapter.does}", *_measured(folder), command)
+        purpose = f"{adapter.does} (rank {adapter.rank})"
+        yield Item(name, purpose, *_measured(folder), f"adapters --only {name}")
 
 
 def parameters_in(file: Path) -> int:
@@ -64,9 +65,9 @@ def parameters_in(file: Path) -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
-def _item(name: str, folder: Path | None, command: str, parameters: int | None = None) -> Item:
+def _item(name: str, folder: Path | None, recipe: str, parameters: int | None = None) -> Item:
     counted, size = _measured(folder)
-    return Item(name, PURPOSES.get(name, ""), counted or parameters, size, command)
+    return Item(name, PURPOSES.get(recipe, ""), counted or parameters, size, recipe)
 
 
 def _measured(folder: Path | None) -> tuple[int | None, int | None]:

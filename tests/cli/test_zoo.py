@@ -17,7 +17,7 @@ def test_list_names_models_adapters_and_what_makes_them(capsys, monkeypatch):
     for text in (
         "penstock-chat",
         "the default of the server",
-        "penstock zoo train --model chat",
+        "made by zoo train --model",
         "pirate",
         "rank 4",
     ):

@@ -135,6 +135,7 @@ def needle(
     question_first: bool = False,
     present: bool = True,
     pairs: float = 0.3,
+    asked: int = 1,
 ) -> list[Turn]:
     """Return one question about a text of a given size, the pair asked for at a given place in it.
 
@@ -146,12 +147,18 @@ def needle(
         question_first: whether the question stands before the text.
         present: whether the pair is in the text at all; otherwise the answer says that it is not.
         pairs: share of the text that other pairs take; the rest is filler.
+        asked: how many pairs the question asks for at once; the further ones lie anywhere.
     """
     taken: list[Pair] = []
-    pair = _new(rng, taken, split)
-    turn, spot = _turn(rng, [pair], [present]), pair.state(rng)
-    room = tokens - tokens_of_turns([ask_about(spot, turn, _INTRO[0], question_first)])
+    group = [_new(rng, taken, split) for _ in range(asked)]
+    turn = _turn(rng, group, [present] * asked)
+    spot, *further = [pair.state(rng) for pair in group]
+    told = " ".join([spot, *further])
+    room = tokens - tokens_of_turns([ask_about(told, turn, _INTRO[0], question_first)])
     others = _others(rng, room, pairs, taken, split)
+    for text in further:
+        place = rng.randrange(len(others) + 1)
+        others[place:place] = [text] if present else []
     before = [0, *accumulate(tokens_of(" " + text) for text in others)]
     at = min(range(len(before)), key=lambda index: abs(before[index] - depth * before[-1]))
     text = " ".join([*others[:at], *([spot] if present else []), *others[at:]])

@@ -84,6 +84,22 @@ def recall_grid(answerer: Answerer, questions: int, seed: int = 0) -> list[Row]:
     return rows
 
 
+def several_at_once(answerer: Answerer, questions: int, seed: int = 0) -> list[Row]:
+    """Return a row per length (from the second on) for questions that ask for two and for three pairs."""
+    rows = []
+    for context in contexts(answerer.context)[1:]:
+        rng = random.Random(f"several:{seed}:{context}")
+        asked = [_several(rng, context, 2 + place % 2) for place in range(questions)]
+        name, labels = f"kvr at {context}, two or three asked at once", {"context": context}
+        rows.append(grade("targets", answerer.name, name, asked, ask(answerer, asked), labels=labels))
+    return rows
+
+
+def _several(rng: random.Random, context: int, count: int) -> Question:
+    turn = needle(random.Random(rng.getrandbits(64)), context - ROOM, rng.random(), asked=count)[-1]
+    return alone(turn, SKILLS[turn.skill].check)
+
+
 def recall_targets(rows: Sequence[Row], full: int) -> list[Row]:
     """Return a row per length (over all depths of one model), of its worst depth, and per other variant."""
     found = list[Row]()

@@ -148,6 +148,7 @@ class Run:
                 with self._timed(f"{model.name}: grid"):
                     cells = grid.recall_grid(model, plan.questions, plan.seed)
                     rows += [*cells, *grid.recall_targets(cells, model.context)]
+                    rows += grid.several_at_once(model, max(1, plan.questions // 8), plan.seed)
             if self._wants("controls"):
                 with self._timed(f"{model.name}: controls"):
                     half = max(1, plan.questions // 2)

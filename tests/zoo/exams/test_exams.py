@@ -5,10 +5,20 @@ import random
 import pytest
 
 from penstock.zoo.data.base import split_of
+from penstock.zoo.data.recall import needle
 from penstock.zoo.exams.answers import Dialogue, Reply
 from penstock.zoo.exams.controls import shuffled_chunks, without_needle
 from penstock.zoo.exams.draft import acceptance
-from penstock.zoo.exams.grid import DEPTHS, PLAIN, VARIANTS, cell, contexts, recall_grid, recall_targets
+from penstock.zoo.exams.grid import (
+    DEPTHS,
+    PLAIN,
+    VARIANTS,
+    cell,
+    contexts,
+    recall_grid,
+    recall_targets,
+    several_at_once,
+)
 from penstock.zoo.exams.questions import Question
 from penstock.zoo.exams.targets import chunk_questions, named_targets
 from tests.zoo.exams.oracle import Oracle
@@ -56,6 +66,19 @@ def test_the_grid_has_a_row_per_cell_and_targets_pool_them() -> None:
     assert rows["kvr at 256"].value == sum(row.passed or 0 for row in plain) / 20
     assert "kvr at 256, question before" in rows and "kvr at 256, many needles" in rows
     assert rows["kvr at 256, many needles"].target is None
+
+
+def test_several_pairs_asked_for_at_once_are_all_in_the_text() -> None:
+    oracle = Oracle("nothing", context=512)
+    (row,) = several_at_once(oracle, 6)
+    assert (row.name, row.total, row.value) == ("kvr at 512, two or three asked at once", 6, 0.0)
+    for place in range(6):
+        turn = needle(random.Random(place), 500, 0.5, asked=2 + place % 2)[-1]
+        text, _, ask = turn.user.rpartition("\n")
+        assert len(turn.expect["values"]) == 2 + place % 2 == ask.count(" and ") + 1
+        assert all(value in text for value in turn.expect["values"])
+        gone = needle(random.Random(place), 500, 0.5, asked=2 + place % 2, present=False)[-1].user
+        assert gone.endswith(ask) and len(gone) < len(turn.user)
 
 
 def test_who_reads_fails_without_the_needle_and_who_cheats_is_found_out() -> None:
