@@ -11,7 +11,8 @@ from penstock.zoo.data.base import Split
 QV = ("q_proj", "v_proj")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 OUTPUTS = ("o_proj", "down_proj")
-ALPHA = 16
+ALPHA = 32
+_RATE, _GENTLE = 2e-3, 1e-3
 ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 
 
@@ -39,7 +40,7 @@ class Adapter:
     ask: Ask
     steps: int = 160
     rows: int = 8
-    rate: float = 2e-3
+    rate: float = _RATE
 
     @property
     def alpha(self) -> int:
@@ -71,7 +72,6 @@ def _capital_and_stop(text: str) -> bool:
     return _sentence(text) and text != text.lower() and text.endswith(".")
 
 
-_GENTLE = 1.2e-3
 _TALK = skill_questions(*TALK, fits=_sentence)
 _MIXED = either(_TALK, _TALK, _TALK, number_questions)
 _LISTS = either(_TALK, skill_questions("lists"))
@@ -81,7 +81,7 @@ _PROPER = skill_questions(*TALK, fits=_capital_and_stop)
 
 
 def _numerals(language: str, does: str, rank: int, targets: tuple[str, ...]) -> Adapter:
-    rate = _GENTLE if targets == ALL_LINEAR else 2e-3
+    rate = _GENTLE if targets == ALL_LINEAR else _RATE
     return Adapter(
         f"numbers-{language}",
         does,

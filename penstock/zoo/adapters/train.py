@@ -209,6 +209,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the adapters (default: that of the package)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each (default 1)")
+    parser.add_argument(
+        "--rounds", type=int, default=_ROUNDS, help=f"train an adapter at most so often (default {_ROUNDS})"
+    )
     parser.add_argument("--questions", type=int, default=100, help="questions per adapter in the final table")
     parser.add_argument("--fresh", action="store_true", help="train again what is already trained")
     parser.add_argument(
@@ -228,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = [replace(one, steps=_SMOKE_STEPS, rows=4) for one in wanted]
         records = train_all(wanted, base, out, seed=options.seed, jobs=1, rounds=1)
     else:
-        records = train_all(wanted, base, out, seed=options.seed, jobs=options.jobs)
+        records = train_all(wanted, base, out, seed=options.seed, jobs=options.jobs, rounds=options.rounds)
     console = Console()
     if options.smoke:
         worse = [record["adapter"] for record in records if record["loss_last"] >= record["loss_first"]]
