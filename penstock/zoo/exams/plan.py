@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from penstock.zoo import bundled_model_path
+from penstock.zoo import bundled_model_path, named_model
 from penstock.zoo.adapters import shipped_adapters
 from penstock.zoo.exams import controls, draft, grid, helpers, skills, targets
 from penstock.zoo.exams.answers import Answerer, Reply
@@ -85,16 +85,10 @@ def model_folder(name: str) -> Path:
     """Return the folder that ``name`` means: itself, or a shipped model (``penstock-`` may be left out).
 
     Raises:
-        FileNotFoundError: neither; lists what is shipped.
+        FileNotFoundError: no such folder, and none of that name is shipped; lists those that are.
     """
-    if (Path(name) / "config.json").is_file():
-        return Path(name)
-    for known in (name, f"penstock-{name}"):
-        try:
-            return bundled_model_path(known)
-        except FileNotFoundError as error:
-            missing = error
-    raise missing
+    folder = Path(named_model(name)).resolve()
+    return folder if (folder / "config.json").is_file() else bundled_model_path(name)
 
 
 class Run:
