@@ -105,3 +105,24 @@ def test_the_card_tells_what_was_measured(folder):
     score = evaluate_ranker(folder, SMOKE.tested, SMOKE.seed)
     assert "license: apache-2.0" in card and f"**{score.tau:.3f}**" in card
     assert all(f"| {name} | {tau:.2f} |" in card for name, tau in score.within.items())
+
+
+def test_the_shipped_ranker_loads_by_name_and_puts_short_answers_first():
+    from penstock import LLM
+
+    asked = ("Is a train a vehicle?", "List three fruits.", "Write a long story about a fox.")
+    with LLM(ranker="bundled", order="ltr") as llm:
+        assert llm._ranker is not None and llm._ranker.vocab_size == llm.info.vocab_size
+        talks = [[{"role": "user", "content": text}] for text in asked]
+        prompts = [
+            llm.tokenizer.encode(llm.tokenizer.render_chat(Chat(messages=talk)), add_special_tokens=False)
+            for talk in talks
+        ]
+        scores = llm._ranker.score(prompts)
+    assert scores == sorted(scores) and scores[-1] > 3 * scores[0]
+
+
+def test_the_shipped_ranker_reaches_its_aim():
+    score = evaluate_ranker(requests=300, seed=11)
+    assert score.low > 0.6
+    assert score.by_prompt_length < score.tau
