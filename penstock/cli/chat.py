@@ -24,6 +24,7 @@ they are written; Ctrl-C stops a reply. Lines that begin with / are commands: /h
 
 examples:
   penstock chat                                             the bundled model, in this process
+  penstock chat small                                       another model of the zoo (`penstock zoo list`)
   penstock chat /models/llama-3.2-1b --temperature 0.7
   penstock chat --base-url http://127.0.0.1:8000 --system "Answer briefly."
   echo "Tell me a story" | penstock chat

@@ -88,7 +88,12 @@ def model_folder(name: str) -> Path:
         FileNotFoundError: no such folder, and none of that name is shipped; lists those that are.
     """
     folder = Path(named_model(name)).resolve()
-    return folder if (folder / "config.json").is_file() else bundled_model_path(name)
+    if (folder / "config.json").is_file():
+        return folder
+    try:
+        return bundled_model_path(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no model folder {name}, and {error}") from error
 
 
 class Run:
