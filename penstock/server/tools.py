@@ -20,15 +20,8 @@ from penstock.frontend.answers.build import (
     reasoning_parser_of,
     tool_parser_of,
 )
-from penstock.frontend.answers.forms import (
-    Format,
-    after_thinking,
-    calls_format,
-    const,
-    either,
-    schema,
-    structural_tag,
-)
+from penstock.frontend.answers.formats import Format, const, either, schema, structural_tag
+from penstock.frontend.answers.forms import after_thinking, calls_format, said_format
 from penstock.frontend.answers.reader_set import Reading
 from penstock.frontend.answers.schemas import opened_schema
 from penstock.frontend.answers.thinking import Thinking, thinking_at
@@ -201,7 +194,8 @@ def constraint(
         raise InvalidRequest("thinking_token_budget", "needs a server with a --reasoning-parser")
     field = "tools" if choice.tools else "thinking_token_budget" if given is None else given.field
     answer = _answer(choice, parsers, given)
-    bare = given if answer is None or not choice.tools else _spec(answer, field)
+    marked = parsers.call_form is not None and parsers.call_form.always
+    bare = given if answer is None or not (choice.tools or marked) else _spec(answer, field)
     if marks is None or thinking is Thinking.CLOSED:
         return bare
     if thinking is Thinking.OPEN and budget is None:
@@ -215,11 +209,15 @@ def constraint(
 def _answer(choice: Choice, parsers: Parsers, given: GrammarSpec | None) -> Format | None:
     """Return the format of what follows the reasoning; None: anything."""
     form = parsers.call_form
-    if not choice.tools or form is None:
-        return None if given is None else _format_of(given)
-    required = choice.required or given is not None
+    said = None if given is None else _format_of(given)
+    if form is None:
+        return said
+    said = None if said is None else said_format(form.form, said)
+    if not choice.tools:
+        return said
+    required = choice.required or said is not None
     calls = calls_format(form.form, choice.tools, required=required, parallel=choice.parallel)
-    return calls if given is None or choice.required else either([calls, _format_of(given)])
+    return calls if said is None or choice.required else either([calls, said])
 
 
 def _spec(of: Format, field: str) -> GrammarSpec:

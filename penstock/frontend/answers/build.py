@@ -8,13 +8,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock.core.errors import ConfigError
+from penstock.frontend.answers import deepseek, glm, harmony, qwen_coder
 from penstock.frontend.answers.calls import Calls, call_id, short_id
+from penstock.frontend.answers.deepseek import DeepSeekReader
+from penstock.frontend.answers.glm import GlmReader
+from penstock.frontend.answers.harmony import HarmonyReader
 from penstock.frontend.answers.hermes import HermesReader
 from penstock.frontend.answers.llama3 import TAG, Llama3Reader
 from penstock.frontend.answers.mistral import ARGS, CALL_ID, OPEN, MistralReader
 from penstock.frontend.answers.pythonic import PythonicReader
-from penstock.frontend.answers.reader import AnswerReader, PlainReader
+from penstock.frontend.answers.qwen_coder import QwenCoderReader
+from penstock.frontend.answers.reader import AnswerReader, PlainReader, ThoughtlessReader
 from penstock.frontend.answers.thinking import ThinkingReader
+from penstock.frontend.text.tool_turns import knows
 
 T = TypeVar("T")
 
@@ -28,6 +34,8 @@ class ToolParser(msgspec.Struct, frozen=True):
     new_id: Callable[[], str] = call_id
     control: tuple[str, ...] = ()
     """Control tokens that the reader must see, though text does not show control tokens."""
+    always: bool = False
+    """Answers without calls are marked up, too, and must be read."""
 
 
 class ReasoningParser(msgspec.Struct, frozen=True):
@@ -42,18 +50,34 @@ class ReasoningParser(msgspec.Struct, frozen=True):
         return (self.opening, self.closing)
 
 
+_TAGS = ("<tool_call>", "</tool_call>")
+_DEEPSEEK = (
+    *(deepseek.CALLS, deepseek.CALLS_END, deepseek.CALL, deepseek.CALL_END),
+    deepseek.SEP,
+)
+_HARMONY = (
+    *(harmony.START, harmony.CHANNEL, harmony.MESSAGE, harmony.CONSTRAIN),
+    *(harmony.END, harmony.CALL, harmony.RETURN),
+)
+
 TOOL_PARSERS: dict[str, ToolParser] = {
-    "hermes": ToolParser(HermesReader, "hermes", control=("<tool_call>", "</tool_call>")),
+    "hermes": ToolParser(HermesReader, "hermes", control=_TAGS),
     "llama3_json": ToolParser(Llama3Reader, "llama3_json", control=(TAG,)),
     "mistral": ToolParser(MistralReader, "mistral", short_id, (OPEN, ARGS, CALL_ID)),
     "mistral_args": ToolParser(MistralReader, "mistral_args", short_id, (OPEN, ARGS, CALL_ID)),
     "pythonic": ToolParser(PythonicReader, "pythonic"),
+    "qwen3_coder": ToolParser(QwenCoderReader, "qwen3_coder", control=_TAGS),
+    "glm45": ToolParser(GlmReader, "glm45", control=(*_TAGS, *glm.MARKS)),
+    "deepseek_v3": ToolParser(DeepSeekReader, "deepseek_v3", control=_DEEPSEEK),
+    "deepseek_v31": ToolParser(DeepSeekReader, "deepseek_v31", control=_DEEPSEEK),
+    "harmony": ToolParser(HarmonyReader, "harmony", control=_HARMONY, always=True),
 }
 """By name; `ALIASES` has further names that other servers use."""
 
 REASONING_PARSERS: dict[str, ReasoningParser] = {
     "think": ReasoningParser("<think>", "</think>"),
     "mistral": ReasoningParser("[THINK]", "[/THINK]"),
+    "harmony": ReasoningParser(harmony.ANALYSIS, harmony.END),
 }
 
 TOOL_ALIASES = {
@@ -62,8 +86,20 @@ TOOL_ALIASES = {
     "qwen3": "hermes",
     "llama3": "llama3_json",
     "llama4_pythonic": "pythonic",
+    "qwen3_xml": "qwen3_coder",
+    "glm47": "glm45",
+    "deepseek_r1": "deepseek_v3",
+    "openai": "harmony",
+    "gpt_oss": "harmony",
 }
-REASONING_ALIASES = {"qwen3": "think", "deepseek_r1": "think", "deepseek-r1": "think"}
+REASONING_ALIASES = {
+    "qwen3": "think",
+    "deepseek_r1": "think",
+    "deepseek-r1": "think",
+    "glm45": "think",
+    "openai_gptoss": "harmony",
+    "gpt_oss": "harmony",
+}
 
 
 def make_reader(
@@ -86,12 +122,11 @@ def make_reader(
     """
     reader: AnswerReader = PlainReader()
     calls = tool_parser_of(tool_parser)
-    if calls is not None and tools:
-        names = [str(tool["function"]["name"]) for tool in tools]
-        reader = calls.read(Calls(names, calls.new_id))
+    if calls is not None and (tools or calls.always):
+        reader = calls.read(Calls(tools or (), calls.new_id))
     marks = reasoning_parser_of(reasoning_parser)
     if marks is None:
-        return reader
+        return ThoughtlessReader(reader) if calls is not None and calls.always else reader
     return ThinkingReader(reader, marks.opening, marks.closing, in_reasoning)
 
 
@@ -122,6 +157,18 @@ def detect_tool_parser(template: str) -> str:
     """
     if OPEN in template:
         return "mistral_args" if ARGS in template else "mistral"
+    if harmony.CHANNEL in template:
+        return "harmony"
+    if deepseek.CALLS in template and not knows(template, "tools"):
+        return (
+            "hermes"  # DeepSeek's first templates write earlier calls, but tell the model of no tools: we do
+        )
+    if deepseek.CALLS in template:
+        return "deepseek_v3" if deepseek.FENCE in template else "deepseek_v31"
+    if glm.KEY in template:
+        return "glm45"
+    if qwen_coder.FUNCTION in template and qwen_coder.PARAMETER in template:
+        return "qwen3_coder"
     if "<tool_call>" in template:
         return "hermes"
     if "func_name1(params_name1=" in template or "<|python_start|>" in template:
@@ -131,6 +178,8 @@ def detect_tool_parser(template: str) -> str:
 
 def detect_reasoning_parser(template: str) -> str:
     """Return the marks around reasoning that a chat template knows, or ``none``."""
+    if harmony.CHANNEL in template:
+        return "harmony"
     for name, marks in REASONING_PARSERS.items():
         if marks.closing in template:
             return name

@@ -1,11 +1,13 @@
-"""Numbers and ids of the calls of one answer."""
+"""Numbers and ids of the calls of one answer, and what is known of the tools that they call."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from penstock.frontend.answers.events import ToolCallArguments, ToolCallEnd, ToolCallStart
+from penstock.frontend.answers.values import Types, types_of
 
 
 def call_id() -> str:
@@ -22,14 +24,20 @@ class Calls:
     """Numbers the calls of one answer, and knows which tools there are.
 
     Args:
-        names: of the tools that may be called.
+        tools: OpenAI-style tools that may be called.
         new_id: makes ids.
     """
 
-    def __init__(self, names: Iterable[str], new_id: Callable[[], str] = call_id) -> None:
-        self.names = frozenset(names)
+    def __init__(self, tools: Sequence[Mapping[str, Any]], new_id: Callable[[], str] = call_id) -> None:
+        self._tools = {str(tool["function"]["name"]): tool["function"] for tool in tools}
+        self.names = frozenset(self._tools)
         self._new_id = new_id
         self.count = 0
+
+    def types(self, name: str, parameter: str) -> Types:
+        """Return the types that a parameter of a known tool may have."""
+        whole = self._tools[name].get("parameters") or {}
+        return types_of((whole.get("properties") or {}).get(parameter), whole)
 
     def start(self, name: str, own_id: str = "") -> ToolCallStart:
         """Begin the next call."""

@@ -6,20 +6,23 @@ A *format* is the ``format`` member of a structural tag: https://xgrammar.mlc.ai
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from penstock.frontend.answers import hermes, mistral
+from penstock.frontend.answers import deepseek, forms_tagged, harmony, hermes, mistral
+from penstock.frontend.answers.formats import (
+    BLANKS_IN_CALLS,
+    Format,
+    Tools,
+    const,
+    dispatch,
+    either,
+    optional,
+    repeated,
+    schema,
+    sequence,
+)
 from penstock.frontend.answers.schemas import arguments_schema, parameter_schemas
-
-Format = dict[str, Any]
-Tools = Sequence[Mapping[str, Any]]
-
-_BLANKS = 24
-"""Most white space between two marks of JSON: room for indentation, none for an endless line of blanks."""
-
-_BLANKS_IN_CALLS = 1
-"""The same in calls, which every chat template writes on one line: weak models fall for blanks."""
 
 
 def calls_format(form: str, tools: Tools, *, required: bool, parallel: bool) -> Format:
@@ -34,38 +37,15 @@ def calls_format(form: str, tools: Tools, *, required: bool, parallel: bool) -> 
     return _FORMS[form](tools, required, parallel)
 
 
-def structural_tag(form: Format) -> str:
-    """Return the structural tag of a format, as JSON."""
-    return json.dumps({"type": "structural_tag", "format": form}, ensure_ascii=False)
-
-
-def const(value: str) -> Format:
-    """Return the format of just this text."""
-    return {"type": "const_string", "value": value}
-
-
-def sequence(*elements: Format) -> Format:
-    """Return the format of one after the other."""
-    return {"type": "sequence", "elements": list(elements)} if len(elements) > 1 else elements[0]
-
-
-def either(elements: Sequence[Format]) -> Format:
-    """Return the format of any one."""
-    return {"type": "or", "elements": list(elements)} if len(elements) > 1 else elements[0]
-
-
-def optional(content: Format) -> Format:
-    """Return the format of once or not at all."""
-    return {"type": "optional", "content": content}
-
-
-def schema(of: Any, blanks: int = _BLANKS) -> Format:
-    """Return the format of JSON of a schema, with so much white space between two marks at most."""
-    return {"type": "json_schema", "json_schema": of, "max_whitespace_cnt": blanks}
+def said_format(form: str, given: Format) -> Format:
+    """Return the language of answers that say what a client asked for, in a form of calls but without any."""
+    if form != "harmony":
+        return given
+    return sequence(optional(const(f"{harmony.START}assistant")), const(harmony.FINAL), given)
 
 
 def _arguments(tool: Mapping[str, Any]) -> Format:
-    return schema(arguments_schema(tool), _BLANKS_IN_CALLS)
+    return schema(arguments_schema(tool), BLANKS_IN_CALLS)
 
 
 def after_thinking(
@@ -100,18 +80,6 @@ def _name(tool: Mapping[str, Any]) -> str:
     return str(tool["function"]["name"])
 
 
-def _repeated(item: Format, separator: str, parallel: bool) -> Format:
-    """Return the format of one item, or of several with a separator."""
-    if not parallel:
-        return item
-    return sequence(item, {"type": "star", "content": sequence(const(separator), item)})
-
-
-def _dispatch(rules: Sequence[tuple[str, Format]], loop: bool) -> Format:
-    """Return the format of text in which certain beginnings must go on in a certain way."""
-    return {"type": "dispatch", "rules": [list(rule) for rule in rules], "loop": loop}
-
-
 def _json_object(tool: Mapping[str, Any], key: str) -> Format:
     head = f'{{"name": {json.dumps(_name(tool))}, "{key}": '
     return sequence(const(head), _arguments(tool), const("}"))
@@ -122,25 +90,25 @@ def _hermes(tools: Tools, required: bool, parallel: bool) -> Format:
         const("\n"), either([_json_object(tool, "arguments") for tool in tools]), const("\n" + hermes.CLOSE)
     )
     if required:
-        return _repeated(sequence(const(hermes.OPEN), inside), "\n", parallel)
-    return _dispatch([(hermes.OPEN, inside)], loop=parallel)
+        return repeated(sequence(const(hermes.OPEN), inside), "\n", parallel)
+    return dispatch([(hermes.OPEN, inside)], loop=parallel)
 
 
 def _llama3_json(tools: Tools, required: bool, parallel: bool) -> Format:
     if required:
-        return _repeated(either([_json_object(tool, "parameters") for tool in tools]), "; ", parallel)
+        return repeated(either([_json_object(tool, "parameters") for tool in tools]), "; ", parallel)
     rules = []
     for tool in tools:
         head = f'{{"name": {json.dumps(_name(tool))}, "parameters": '
         rules.append((head, sequence(_arguments(tool), const("}"))))
-    return _dispatch(rules, loop=parallel)
+    return dispatch(rules, loop=parallel)
 
 
 def _mistral(tools: Tools, required: bool, parallel: bool) -> Format:
     item = either([_json_object(tool, "arguments") for tool in tools])
-    listed = sequence(optional(const(" ")), const("["), _repeated(item, ", ", parallel), const("]"))
+    listed = sequence(optional(const(" ")), const("["), repeated(item, ", ", parallel), const("]"))
     return (
-        sequence(const(mistral.OPEN), listed) if required else _dispatch([(mistral.OPEN, listed)], loop=False)
+        sequence(const(mistral.OPEN), listed) if required else dispatch([(mistral.OPEN, listed)], loop=False)
     )
 
 
@@ -150,8 +118,8 @@ def _mistral_args(tools: Tools, required: bool, parallel: bool) -> Format:
         [sequence(const(_name(tool)), own_id, const(mistral.ARGS), _arguments(tool)) for tool in tools]
     )
     if required:
-        return _repeated(sequence(const(mistral.OPEN), call), "", parallel)
-    return _dispatch([(mistral.OPEN, call)], loop=parallel)
+        return repeated(sequence(const(mistral.OPEN), call), "", parallel)
+    return dispatch([(mistral.OPEN, call)], loop=parallel)
 
 
 def _pythonic(tools: Tools, required: bool, parallel: bool) -> Format:
@@ -161,14 +129,14 @@ def _pythonic(tools: Tools, required: bool, parallel: bool) -> Format:
     if required:
         first = either([sequence(const(f"[{name}("), rest) for name, rest in inside.items()])
         return sequence(first, *end)
-    return _dispatch([(f"[{name}(", sequence(rest, *end)) for name, rest in inside.items()], loop=False)
+    return dispatch([(f"[{name}(", sequence(rest, *end)) for name, rest in inside.items()], loop=False)
 
 
 def _python_arguments(tool: Mapping[str, Any]) -> Format:
     """Return the format of keyword arguments: the required ones first, values as JSON (which we read too)."""
     needed, free = parameter_schemas(tool)
-    pairs = [sequence(const(f"{name}="), schema(of, _BLANKS_IN_CALLS)) for name, of in needed]
-    extra = [sequence(const(f"{name}="), schema(of, _BLANKS_IN_CALLS)) for name, of in free]
+    pairs = [sequence(const(f"{name}="), schema(of, BLANKS_IN_CALLS)) for name, of in needed]
+    extra = [sequence(const(f"{name}="), schema(of, BLANKS_IN_CALLS)) for name, of in free]
     if pairs:
         rest = [optional(sequence(const(", "), pair)) for pair in extra]
         joined = [part for pair in pairs[1:] for part in (const(", "), pair)]
@@ -180,10 +148,55 @@ def _python_arguments(tool: Mapping[str, Any]) -> Format:
     return optional(either(starts)) if starts else const("")
 
 
+def _deepseek(head: str, tail: str, separator: str) -> Callable[[Tools, bool, bool], Format]:
+    """Return the maker of a form of DeepSeek's: what stands around name and arguments, and between calls."""
+
+    def form(tools: Tools, required: bool, parallel: bool) -> Format:
+        call = either([sequence(const(head % _name(tool)), _arguments(tool), const(tail)) for tool in tools])
+        calls = sequence(repeated(call, separator, parallel), const(deepseek.CALLS_END))
+        if required:
+            return sequence(const(deepseek.CALLS), calls)
+        return dispatch([(deepseek.CALLS, calls)], loop=False)
+
+    return form
+
+
+def _harmony(tools: Tools, required: bool, parallel: bool) -> Format:
+    """A call ends the answer, so there is never more than one. Its header may begin with the role."""
+    role, channel = f"{harmony.START}assistant", f"{harmony.CHANNEL}commentary"
+    typed = f"{harmony.CONSTRAIN}json{harmony.MESSAGE}"
+    if required:
+        calls = [
+            sequence(const(f"{channel} to={harmony.NAMESPACE}{_name(tool)} {typed}"), _arguments(tool))
+            for tool in tools
+        ]
+        return sequence(optional(const(role)), either(calls))
+    rules = []
+    for tool in tools:
+        to = f"to={harmony.NAMESPACE}{_name(tool)}"
+        inside = sequence(_arguments(tool), optional(const(harmony.END)))
+        rules += [
+            (f"{channel} {to} ", sequence(const(typed), inside)),
+            (f"{channel} {to}{harmony.CONSTRAIN}", sequence(const(f"json{harmony.MESSAGE}"), inside)),
+            (f"{channel} {to}{harmony.MESSAGE}", inside),
+            (f"{role} {to}{channel}", sequence(optional(const(" ")), const(typed), inside)),
+        ]
+    return dispatch(rules, loop=False)
+
+
 _FORMS: dict[str, Callable[[Tools, bool, bool], Format]] = {
     "hermes": _hermes,
     "llama3_json": _llama3_json,
     "mistral": _mistral,
     "mistral_args": _mistral_args,
     "pythonic": _pythonic,
+    "qwen3_coder": forms_tagged.qwen3_coder,
+    "glm45": forms_tagged.glm45,
+    "deepseek_v3": _deepseek(
+        f"{deepseek.CALL}function{deepseek.SEP}%s\n{deepseek.FENCE}\n",
+        f"\n{deepseek.FENCE_END}{deepseek.CALL_END}",
+        "\n",
+    ),
+    "deepseek_v31": _deepseek(f"{deepseek.CALL}%s{deepseek.SEP}", deepseek.CALL_END, ""),
+    "harmony": _harmony,
 }

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from typing import Any
 
 from penstock.frontend.answers.calls import Calls
 from penstock.frontend.answers.events import AnswerEvent
-from penstock.frontend.answers.json_text import from_json, to_json
+from penstock.frontend.answers.json_text import to_json
 from penstock.frontend.answers.markup import MarkupReader
+from penstock.frontend.answers.values import as_json
 
 _CALL = re.compile(r"\s*([\w.\-]+)\s*\(\s*(?=\w+\s*=|\))")
 _CALL_BEGUN = re.compile(r"\s*(?:([\w.\-]+)\s*(\(\s*(?:\w+\s*)?)?)?")
 _KEY = re.compile(r"\s*(\w+)\s*=")
 _KEY_BEGUN = re.compile(r"\s*(?:\w+\s*)?")
-_WORDS = {"true": True, "false": False, "null": None}
-"""JSON's names for what Python spells otherwise; models mix them."""
 
 
 class PythonicReader(MarkupReader):
@@ -130,34 +127,3 @@ class _Literal:
                 self._depth -= 1
         self.text += text
         return -1
-
-
-def as_json(text: str) -> str:
-    """Return a Python (or JSON) literal as JSON text; what is neither becomes a string of itself."""
-    text = text.strip()
-    value = from_json(text)
-    found = to_json(value) if value is not None or text == "null" else None
-    if found is None:
-        try:
-            found = to_json(_plain(ast.parse(text, mode="eval").body))
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            found = None
-    return found if found is not None else to_json(text) or '""'
-
-
-def _plain(node: ast.expr) -> Any:
-    """Return the value of a literal's syntax tree. Raises ValueError for anything else."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | bool | None):
-        return node.value
-    if isinstance(node, ast.Name) and node.id in _WORDS:
-        return _WORDS[node.id]
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return [_plain(item) for item in node.elts]
-    if isinstance(node, ast.Dict):
-        keys = [None if key is None else _plain(key) for key in node.keys]
-        return {str(key): _plain(value) for key, value in zip(keys, node.values, strict=True)}
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        operand = _plain(node.operand)
-        if isinstance(operand, int | float):
-            return -operand
-    raise ValueError("no literal")

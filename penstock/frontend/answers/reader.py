@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from penstock.frontend.answers.events import AnswerEvent, TextDelta
+from penstock.frontend.answers.events import AnswerEvent, ReasoningDelta, TextDelta
 
 
 class AnswerReader(Protocol):
@@ -29,3 +29,26 @@ class PlainReader:
     def finish(self) -> list[AnswerEvent]:
         """Return nothing: nothing was held back."""
         return []
+
+
+class ThoughtlessReader:
+    """Takes the reasoning that another reader finds for text.
+
+    Args:
+        reader: the other one.
+    """
+
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
+
+    def push(self, text: str) -> list[AnswerEvent]:
+        """Take more text."""
+        return [_as_text(event) for event in self._reader.push(text)]
+
+    def finish(self) -> list[AnswerEvent]:
+        """Take the end."""
+        return [_as_text(event) for event in self._reader.finish()]
+
+
+def _as_text(event: AnswerEvent) -> AnswerEvent:
+    return TextDelta(event.text) if isinstance(event, ReasoningDelta) else event

@@ -41,9 +41,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def control_tokens(self) -> tuple[str, ...]:
         """Control tokens that the readers must see in the text."""
-        calls = tool_parser_of(self.tool_parser) if self.tools else None
-        marks = reasoning_parser_of(self.reasoning_parser)
-        return (*(calls.control if calls else ()), *(marks.control if marks else ()))
+        calls, marks = tool_parser_of(self.tool_parser), reasoning_parser_of(self.reasoning_parser)
+        shown = calls.control if calls is not None and (self.tools or calls.always) else ()
+        return (*shown, *(marks.control if marks else ()))
 
 
 class ReaderSet:

@@ -8,6 +8,7 @@ TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
     for name in ("get_weather", "f", "search.web")
 ]
+TOOLS[1]["function"]["parameters"]["properties"] = {"city": {"type": "string"}, "n": {"type": "object"}}
 
 
 def read(pieces, parser, reasoning="none", in_reasoning=False, tools=TOOLS):

@@ -17,6 +17,14 @@ from tests.frontend.answers.reading import TOOLS, nameless, plain, read
 
 ARGS = '{"city": "Köln \\"x\\" }", "n": {"a": [1, 2]}}'
 
+QWEN = '<parameter=city>\nKöln "x" }\n</parameter>\n<parameter=n>\n{"a": [1, 2]}\n</parameter>\n'
+GLM = (
+    '<arg_key>city</arg_key>\n<arg_value>Köln "x" }</arg_value>\n'
+    '<arg_key>n</arg_key>\n<arg_value>{"a": [1, 2]}</arg_value>\n'
+)
+DS_CALLS, DS_CALLS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+DS_CALL, DS_END, DS_SEP = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
+
 WELL_FORMED = {
     "hermes": [
         f'<tool_call>\n{{"name": "f", "arguments": {ARGS}}}\n</tool_call>',
@@ -36,6 +44,31 @@ WELL_FORMED = {
         f"[TOOL_CALLS]f[ARGS]{ARGS}",
         f"[TOOL_CALLS]f[CALL_ID]abcdefghi[ARGS]{ARGS}",
         f"[TOOL_CALLS]f {ARGS}",
+    ],
+    "qwen3_coder": [
+        f"<tool_call>\n<function=f>\n{QWEN}</function>\n</tool_call>",
+        f"<tool_call><function=f>{QWEN}</function></tool_call>",
+        f"<function=f>\n{QWEN}</function>\n</tool_call>",
+        f"<tool_call>\n<function=f>\n{QWEN}</tool_call>",
+        f"<tool_call>\n<function=f>\n{QWEN}",
+    ],
+    "glm45": [
+        f"<tool_call>f\n{GLM}</tool_call>",
+        "<tool_call>f" + GLM.replace("\n", "") + "</tool_call>",
+        f"<tool_call>\nf\n{GLM}",
+    ],
+    "deepseek_v3": [
+        f"{DS_CALLS}{DS_CALL}function{DS_SEP}f\n```json\n{ARGS}\n```{DS_END}{DS_CALLS_END}",
+        f"{DS_CALL}function{DS_SEP}f\n```json\n{ARGS}\n```{DS_END}",
+        f"{DS_CALLS}{DS_CALL}f{DS_SEP}{ARGS}{DS_END}{DS_CALLS_END}",
+        f"{DS_CALLS}\n{DS_CALL}f{DS_SEP}{ARGS}",
+    ],
+    "harmony": [
+        f"<|channel|>commentary to=functions.f <|constrain|>json<|message|>{ARGS}<|call|>",
+        f"<|channel|>commentary to=functions.f<|constrain|>json<|message|>{ARGS}",
+        f" to=functions.f<|channel|>commentary json<|message|>{ARGS}<|end|>",
+        f"<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{ARGS}<|call|>",
+        f"<|start|>assistant to=functions.f<|channel|>commentary <|constrain|>json<|message|> {ARGS}",
     ],
     "pythonic": [
         '[f(city="Köln \\"x\\" }", n={"a": [1, 2]})]',
@@ -60,6 +93,17 @@ SEVERAL = {
     '{"name": "search.web", "arguments": {}}]',
     "mistral_args": 'Sure.[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]search.web[ARGS]{}',
     "pythonic": "Sure. [f(a=1), search.web()]",
+    "qwen3_coder": "Sure.\n<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n"
+    "</tool_call>\n<tool_call>\n<function=search.web>\n</function>\n</tool_call>",
+    "glm45": "Sure.\n<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>\n"
+    "<tool_call>search.web\n</tool_call>",
+    "deepseek_v3": f"Sure.{DS_CALLS}{DS_CALL}function{DS_SEP}f\n```json\n"
+    f'{{"a": 1}}\n```{DS_END}\n{DS_CALL}function{DS_SEP}search.web\n```json\n{{}}\n```{DS_END}{DS_CALLS_END}',
+    "deepseek_v31": f'Sure.{DS_CALLS}{DS_CALL}f{DS_SEP}{{"a": 1}}{DS_END}'
+    f"{DS_CALL}search.web{DS_SEP}{{}}{DS_END}{DS_CALLS_END}",
+    "harmony": "<|channel|>final<|message|>Sure.<|end|><|start|>assistant<|channel|>commentary "
+    'to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|><|start|>assistant<|channel|>commentary '
+    "to=functions.search.web<|message|>{}<|call|>",
 }
 
 
@@ -99,6 +143,39 @@ NO_CALLS = {
         "[TOOL_CALLS]f[ARGS]no",
         "[TOOL_CALLS][",
     ],
+    "qwen3_coder": [
+        "<tool_call>\n<function=unknown>\n</function>\n</tool_call>",
+        "a <function= b",
+        "<tool_call> text",
+        "<tool_call>\n<function=f",
+        "<tool_call>\n<function",
+        '<tool_call>{"name": "f", "arguments": {}}</tool_call>',
+    ],
+    "glm45": [
+        "<tool_call>unknown\n</tool_call>",
+        "<tool_call>f",
+        "<tool_call>f g\n</tool_call>",
+        "<tool_call>",
+        "<arg_key>f</arg_key>",
+    ],
+    "deepseek_v3": [
+        DS_CALLS,
+        f"{DS_CALLS} text",
+        f"{DS_CALLS}{DS_CALL}function{DS_SEP}unknown\n```json\n{{}}\n```{DS_END}{DS_CALLS_END}",
+        f"{DS_CALL}f{DS_SEP}[1]{DS_END}",
+        f"{DS_CALL}f{DS_SEP}",
+        f"{DS_CALL}function{DS_SEP}f\n```python\n1\n```",
+        f"{DS_CALL}function f",
+    ],
+    "harmony": [
+        "<|channel|>",
+        "<|channel|>commentary to=functions.unknown<|message|>{}",
+        "<|channel|>commentary to=functions.f<|message|>no",
+        "<|channel|>commentary to=functions.f<|message|>",
+        "plain",
+        "  to be or not",
+        "assist",
+    ],
     "pythonic": ["[1, 2]", "[text](link)", "[unknown(a=1)]", "[f", "[f(1)]", "x[f]", "[f()"[:3], "a [ b"],
 }
 
@@ -122,6 +199,32 @@ MARKS = [
     "[CALL_ID]",
     "[",
     "]",
+    "<function=f>",
+    "</function>",
+    "<parameter=city>",
+    "</parameter>",
+    "<parameter=x>",
+    "<arg_key>",
+    "</arg_key>",
+    "<arg_value>",
+    "</arg_value>",
+    DS_CALLS,
+    DS_CALL,
+    DS_SEP,
+    DS_END,
+    DS_CALLS_END,
+    "function",
+    "```json\n",
+    "```",
+    "<|start|>assistant",
+    "<|channel|>final",
+    "<|channel|>analysis",
+    "<|channel|>commentary",
+    " to=functions.f ",
+    "<|constrain|>json",
+    "<|message|>",
+    "<|end|>",
+    "<|call|>",
     "{",
     "}",
     "(",
@@ -159,12 +262,13 @@ def test_the_cut_into_pieces_does_not_matter(parser, marks, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     in_reasoning = data.draw(st.booleans())
-    whole = nameless(read([text], parser, "think", in_reasoning))
-    assert nameless(read(pieces, parser, "think", in_reasoning)) == whole
-    assert nameless(read(list(text), parser, "think", in_reasoning)) == whole
+    marks = data.draw(st.sampled_from(["think", "harmony", "none"]))
+    whole = nameless(read([text], parser, marks, in_reasoning))
+    assert nameless(read(pieces, parser, marks, in_reasoning)) == whole
+    assert nameless(read(list(text), parser, marks, in_reasoning)) == whole
 
 
-@pytest.mark.parametrize("parser", ["hermes", "llama3_json", "mistral"])
+@pytest.mark.parametrize("parser", ["hermes", "llama3_json", "mistral", "deepseek_v3", "harmony"])
 def test_arguments_are_passed_on_as_they_come(parser):
     text = WELL_FORMED[parser][0]
     reader = make_reader(parser, "none", tools=TOOLS, in_reasoning=False)
@@ -257,6 +361,13 @@ def test_detection_from_the_template():
     assert detect_tool_parser("{{ '[TOOL_CALLS]' + name + '[ARGS]' }}") == "mistral_args"
     assert detect_tool_parser("<|python_tag|>") == "llama3_json"
     assert detect_tool_parser("{{ messages }}") == "hermes"
+    assert detect_tool_parser("<tool_call>\n<function=x>\n<parameter=y>") == "qwen3_coder"
+    assert detect_tool_parser("<tool_call>{name}<arg_key>") == "glm45"
+    assert detect_tool_parser(f"{{% for t in tools %}} {DS_CALLS} ```json") == "deepseek_v3"
+    assert detect_tool_parser(f"{{% if tools %}} {DS_CALLS} </think>") == "deepseek_v31"
+    assert detect_tool_parser(f"{DS_CALLS} message['tool_calls'] ```json") == "hermes", "we tell of the tools"
+    assert detect_tool_parser("<|start|>assistant<|channel|>analysis") == "harmony"
+    assert detect_reasoning_parser("<|channel|>analysis<|message|>") == "harmony"
     assert detect_reasoning_parser("x </think> y") == "think"
     assert detect_reasoning_parser("[THINK] [/THINK]") == "mistral"
     assert detect_reasoning_parser("plain") == "none"
