@@ -355,6 +355,15 @@ class ObserveConfig(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _unit("Size at which that file is moved to FILE.1 and begun anew", "bytes", ge=4096),
     ] = 256 * 1024 * 1024
+    profile_folder: Annotated[
+        str,
+        _doc(
+            "Folder that POST /stop_profile writes torch profiles of the engine's steps to; empty makes none"
+        ),
+    ] = ""
+    profile_seconds: Annotated[
+        float, _unit("Time after which a profile ends by itself", "seconds", gt=0, le=3600)
+    ] = 60.0
     otlp_traces_endpoint: Annotated[
         str,
         _doc(

@@ -61,6 +61,14 @@ class Core(Protocol):
         """Forget cached prefixes."""
         ...
 
+    def start_profile(self) -> bool:
+        """Begin to record steps; False if it cannot, or does already."""
+        ...
+
+    def stop_profile(self) -> str:
+        """Write what was recorded and return where; empty if nothing was."""
+        ...
+
     def drain(self) -> None:
         """Stop admitting."""
         ...

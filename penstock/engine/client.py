@@ -76,6 +76,14 @@ class EngineClient(Protocol):
         """Forget cached prefixes; False if some were in use."""
         ...
 
+    async def start_profile(self) -> bool:
+        """Begin to record steps; False if the engine cannot, or does already. Raises as `stats` does."""
+        ...
+
+    async def stop_profile(self) -> str:
+        """Write what was recorded and return the path; empty if nothing was. Raises as `stats` does."""
+        ...
+
     async def drain(self) -> None:
         """Let the engine refuse further sequences."""
         ...
@@ -219,6 +227,14 @@ class BoundaryClient:
     async def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False if some were in use."""
         return (await self._call("reset_prefix_cache")).done
+
+    async def start_profile(self) -> bool:
+        """See `EngineClient.start_profile`."""
+        return (await self._call("start_profile")).done
+
+    async def stop_profile(self) -> str:
+        """See `EngineClient.stop_profile`."""
+        return (await self._call("stop_profile")).text
 
     async def drain(self) -> None:
         """Let the engine refuse further sequences."""

@@ -176,6 +176,16 @@ class EngineCore:
         """Forget cached prefixes; False while any is in use."""
         return self.scheduler.reset_prefix_cache()
 
+    def start_profile(self) -> bool:
+        """Begin to record steps; False if the executor cannot, or does already."""
+        profiler = getattr(self.executor, "profiler", None)
+        return profiler is not None and bool(profiler.start())
+
+    def stop_profile(self) -> str:
+        """Write what was recorded and return the file's path; empty if nothing was."""
+        profiler = getattr(self.executor, "profiler", None)
+        return "" if profiler is None else str(profiler.stop())
+
     def drain(self) -> None:
         """Stop admitting; requests already taken in go on."""
         self._draining = True

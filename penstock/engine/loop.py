@@ -170,6 +170,10 @@ class EngineLoop:
                 return Reply(call.seq, observation=self._core.observe(call.since, call.most))
             case "reset_prefix_cache":
                 return Reply(call.seq, done=self._core.reset_prefix_cache())
+            case "start_profile":
+                return Reply(call.seq, done=self._core.start_profile())
+            case "stop_profile":
+                return Reply(call.seq, text=self._core.stop_profile())
             case "drain":
                 self._core.drain()
                 return Reply(call.seq, done=True)

@@ -85,7 +85,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     """Ask for something; answered by `Reply`."""
 
     seq: int
-    name: Literal["stats", "observe", "reset_prefix_cache", "drain"]
+    name: Literal["stats", "observe", "reset_prefix_cache", "start_profile", "stop_profile", "drain"]
     since: int = -1
     """For observe: the ticket after which steps are told..."""
     most: int = 0
@@ -143,6 +143,7 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
     stats: EngineStats | None = None
     observation: Observation | None = None
     done: bool = False
+    text: str = ""
 
 
 class Died(msgspec.Struct, frozen=True, tag="died"):

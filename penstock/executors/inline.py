@@ -15,6 +15,7 @@ from penstock.executors.assemble import assemble
 from penstock.kernels.store import KVStore
 from penstock.runtime.grammar.service import GrammarService
 from penstock.runtime.memory import MemoryPlan, MemoryReport
+from penstock.runtime.profile import Profiler
 from penstock.runtime.resolve import Decision
 from penstock.runtime.runner import Decoder, Forward, ModelRunner, Pending
 from penstock.runtime.slots import SlotTable
@@ -67,6 +68,8 @@ class InlineExecutor:
         """The resolved settings, if made by `build_executor`; so are the next two."""
         self.decisions: list[Decision] = []
         self.memory: MemoryPlan | None = None
+        self.profiler: Profiler | None = None
+        """Records steps when it is told to; None cannot."""
 
     def spec(self) -> ExecutorSpec:
         """Return the capacities."""
@@ -80,6 +83,8 @@ class InlineExecutor:
         """
         if self.runner is None:
             raise StepFault("the executor is closed")
+        if self.profiler is not None:
+            self.profiler.step()
         outcome: Pending | StepResult | StepFault
         try:
             if self._fault is not None:
@@ -160,6 +165,8 @@ def build_executor(config: Config, *, fault: Fault | None = None) -> InlineExecu
         grammars=parts.grammars,
     )
     executor.config, executor.decisions, executor.memory = parts.config, parts.decisions, parts.memory
+    if config.observe.profile_folder:
+        executor.profiler = Profiler(config.observe.profile_folder, config.observe.profile_seconds)
     assert executor.runner is not None
     warm_up(executor.runner, parts.spec)
     return executor

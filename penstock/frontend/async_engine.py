@@ -238,6 +238,14 @@ class AsyncEngine:
         """Drop all cached prefixes; False if blocks were in use."""
         return await self._client.reset_prefix_cache()
 
+    async def start_profile(self) -> bool:
+        """Begin to record the engine's steps; False if it does already, or no folder is set for it."""
+        return await self._client.start_profile()
+
+    async def stop_profile(self) -> str:
+        """Write what was recorded and return the file's path; empty if nothing was."""
+        return await self._client.stop_profile()
+
     async def drain(self, timeout: float) -> int:
         """Stop admitting, wait up to ``timeout`` seconds for live requests, abort the rest ("shutdown").
 

@@ -13,7 +13,7 @@ from penstock.server.described import answers
 from penstock.server.errors import APIError
 from penstock.server.principal import Principal, principal_of, require_admin
 from penstock.server.routes.models import reply
-from penstock.server.schemas.admin import Aborted, AbortRequest, CacheReset
+from penstock.server.schemas.admin import Aborted, AbortRequest, CacheReset, ProfileStarted, ProfileStopped
 from penstock.server.service import Service
 
 router = APIRouter(tags=["administration"])
@@ -92,3 +92,38 @@ async def reset_prefix_cache(request: Request) -> Response:
 async def flush_cache(request: Request) -> Response:
     """Answer like ``/reset_prefix_cache``, under SGLang's name."""
     return await reset_prefix_cache(request)
+
+
+@router.post("/start_profile", summary="Record the engine's steps", response_model=None)
+@answers(ProfileStarted, errors=(409, 503))
+async def start_profile(request: Request) -> Response:
+    """Begin a profile of the engine's steps, by torch's profiler. Needs an administrator.
+
+    Steps are slower while it is made, and it ends by itself after ``--profile-seconds``; 409 while one is
+    being made, and on a server without a ``--profile-folder``.
+    """
+    require_admin(request)
+    if not await _profiled(request).engine.start_profile():
+        raise APIError(409, "A profile is being made already.", code="profile_running")
+    return reply(ProfileStarted(True))
+
+
+@router.post("/stop_profile", summary="Write the recorded steps", response_model=None)
+@answers(ProfileStopped, errors=(409, 503))
+async def stop_profile(request: Request) -> Response:
+    """End the profile and write it to ``--profile-folder``, for Perfetto. Needs an administrator.
+
+    The engine's steps wait while it is written; 409 when none is being made.
+    """
+    require_admin(request)
+    path = await _profiled(request).engine.stop_profile()
+    if not path:
+        raise APIError(409, "No profile was being made; the log says if one ended.", code="no_profile")
+    return reply(ProfileStopped(path))
+
+
+def _profiled(request: Request) -> Service:
+    to = service.of(request)
+    if not to.config.observe.profile_folder:
+        raise APIError(409, "Profiles need a server with a --profile-folder.", code="profile_off")
+    return to

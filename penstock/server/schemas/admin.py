@@ -42,6 +42,19 @@ class Aborted(msgspec.Struct, frozen=True):
     aborted: list[str]
 
 
+class ProfileStarted(msgspec.Struct, frozen=True):
+    """The engine's steps are being recorded."""
+
+    success: bool
+
+
+class ProfileStopped(msgspec.Struct, frozen=True):
+    """A profile was written."""
+
+    path: str
+    """Of the file, on the server's machine."""
+
+
 class CacheReset(msgspec.Struct, frozen=True):
     """The cached prefixes are gone."""
 
