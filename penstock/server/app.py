@@ -57,7 +57,7 @@ def create_app(engine: AsyncEngine, config: Config, keys: KeyStore | None = None
     Raises:
         ConfigError: the keys file of the settings cannot be used.
     """
-    app = FastAPI(title="Penstock", redirect_slashes=False)
+    app = FastAPI(title="Penstock", redirect_slashes=False, docs_url=None, redoc_url=None)
     keys = keys or key_store(config.server)
     service = app.state.service = build_service(engine, config)
     keys.follow(service.metrics.tenants.configure)  # whoever has a key has series of its own

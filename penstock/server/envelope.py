@@ -26,7 +26,7 @@ logger = logging.getLogger("penstock.server.access")
 PROBES = frozenset({"/health", "/live", "/ready", "/metrics", "/version", "/ping"})
 """Answered however full the server is: it must not be taken for dead."""
 
-OPEN_PATHS = PROBES | frozenset(assets())
+OPEN_PATHS = PROBES | {"/docs"} | frozenset(assets())
 """Answered without a key: probes and scrapers seldom have one, and nothing of a client's shows there; nor on
 the page, which asks its reader for the key that its data need."""
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from penstock.server import reference
 from penstock.server.page import assets
 
 router = APIRouter(include_in_schema=False)
@@ -35,6 +36,23 @@ HEADERS = {
 }
 """Scripts and styles come from the page's own files alone, and no script may turn text into markup: what a
 model writes cannot become code. Browsers keep the files and ask by ETag whether they changed."""
+
+
+DOCS_HEADERS = {
+    **HEADERS,
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+}
+"""The reference has its few styles in it, and no script at all."""
+
+
+@router.get("/docs", response_model=None)
+async def docs(request: Request) -> Response:
+    """Return the description of the API as a page."""
+    html = reference.page(request.app.openapi())
+    return Response(html, headers=DOCS_HEADERS, media_type="text/html; charset=utf-8")
 
 
 @router.get("/", response_model=None)
