@@ -137,7 +137,7 @@ class Run:
     def _chat_model(self, folder: Path) -> dict[str, list[Reply]]:
         """Let one model sit the exams of chat models; returns its answers by skill."""
         plan, rows = self.plan, self.report.rows
-        asked = any(self._wants(part) for part in ("skills", "draft", "ranker"))
+        asked = self._wants("skills") or self._wants("draft")
         with closing(Remembering(self._room.open(folder))) as model:
             replies = self._skills(model, plan.questions) if asked else {}
             if self._wants("targets"):
