@@ -115,11 +115,27 @@ class _Store(argparse.Action):
         setattr(namespace, self.dest, value)
 
 
+_MOST_CHOICES = 8
+"""Choices that are shown where the value stands; more stand in the text, where lines can be broken."""
+
+
+def _with_size(count: int, text: str) -> str:
+    """Return a number of bytes with its size in words, if that is a round one."""
+    for shift, name in ((30, "GiB"), (20, "MiB")):
+        if count >= 1 << shift and count % (1 << shift) == 0:
+            return f"{text} = {count >> shift} {name}"
+    return text
+
+
 def help_line(field: Field) -> str:
     """Return description, range, unit and default of a setting in one line of help."""
     what = " ".join(part for part in (field.limits, field.unit) if part)
     default = field.default_text + ("; may be repeated" if field.repeated else "")
-    text = f"{field.description} [{what + '; ' if what else ''}default: {default}]"
+    if field.unit == "bytes":
+        default = _with_size(field.default, default)
+    words = f" One of {', '.join(field.choices)}." if len(field.choices) > _MOST_CHOICES else ""
+    text = f"{field.description}.{words}" if words else field.description
+    text = f"{text} [{what + '; ' if what else ''}default: {default}]"
     return text.replace("%", "%%")
 
 
@@ -165,7 +181,8 @@ def _add_field(group: Any, field: Field) -> None:
     elif field.repeated:
         options |= {"action": "append", "metavar": "TEXT"}
     elif field.choices:
-        options["metavar"] = "{" + ",".join(field.choices) + "}"
+        shown = len(field.choices) <= _MOST_CHOICES
+        options["metavar"] = "{" + ",".join(field.choices) + "}" if shown else "NAME"
     else:
         options["metavar"] = {int: "N", float: "X", str: "TEXT"}[field.base]
     group.add_argument(*names, **options)
@@ -180,5 +197,5 @@ def _add_alias(group: Any, alias: Alias) -> None:
         default=argparse.SUPPRESS,
         nargs=None if alias.const is None else 0,
         metavar="VALUE" if alias.const is None else None,
-        help=f"same as {alias.same_as}",
+        help=f"same as {alias.same_as}" if alias.merge is None else f"sets that number in {alias.same_as}",
     )

@@ -53,6 +53,10 @@ def _groups(description: Json) -> Iterator[str]:
         yield f"<h2>{escape(tag)}</h2>"
         for method, path, operation in operations:
             yield from _operation(method, path, operation, schemas)
+    yield "<h2>types</h2>"
+    for name, of in schemas.items():
+        if of.get("properties"):
+            yield f"<details><summary><code>{escape(name)}</code></summary>{_fields(of)}</details>"
 
 
 def _operation(method: str, path: str, operation: Json, schemas: Json) -> Iterator[str]:
@@ -65,20 +69,20 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> Iterat
         yield _table(("parameter", "in", "type", "meaning"), rows)
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     for of in _alternatives(content["schema"] if content else None):
-        fields = _resolved(of, schemas)
-        needed = fields.get("required", ())
-        yield f"<h3>{escape(_kind(of))}</h3>"
-        yield _table(
-            ("field", "type", "meaning"),
-            [
-                (f"{name}{' (needed)' if name in needed else ''}", _kind(one), one.get("description", ""))
-                for name, one in fields.get("properties", {}).items()
-            ],
-        )
+        yield f"<h3>{escape(_kind(of))}</h3>{_fields(_resolved(of, schemas))}"
     statuses = ", ".join(
         f"{code} {reply.get('description', '')}" for code, reply in operation["responses"].items()
     )
     yield f"<p>Answers: {escape(statuses)}</p></details>"
+
+
+def _fields(of: Json) -> str:
+    needed = of.get("required", ())
+    rows = [
+        (f"{name}{' (needed)' if name in needed else ''}", _kind(one), one.get("description", ""))
+        for name, one in of.get("properties", {}).items()
+    ]
+    return _table(("field", "type", "meaning"), rows)
 
 
 def _alternatives(of: Json | None) -> list[Json]:

@@ -99,3 +99,12 @@ def test_help_shows_range_unit_and_default():
 def test_alias_targets_and_headings_exist():
     names = {field.dotted for field in all_fields()}
     assert all(alias.target in names for alias in ALIASES) and set(HEADINGS) <= names
+
+
+def test_help_says_sizes_in_words_and_breaks_long_lists_of_choices():
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    text = " ".join(parser.format_help().split())
+    assert "default: 33554432 = 32 MiB]" in text and "default: 1073741824 = 1 GiB]" in text
+    assert "--tool-call-parser NAME" in text and "One of auto, none, hermes, " in text
+    assert "--max-num-queued-reqs VALUE sets that number in --admit" in text
