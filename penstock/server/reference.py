@@ -56,7 +56,7 @@ def _groups(description: Json) -> Iterator[str]:
     yield "<h2>types</h2>"
     for name, of in schemas.items():
         if of.get("properties"):
-            yield f"<details><summary><code>{escape(name)}</code></summary>{_fields(of)}</details>"
+            yield f"<details><summary><code>{escape(_short(name))}</code></summary>{_fields(of)}</details>"
 
 
 def _operation(method: str, path: str, operation: Json, schemas: Json) -> Iterator[str]:
@@ -94,10 +94,15 @@ def _resolved(of: Json, schemas: Json) -> Json:
     return found
 
 
+def _short(name: str) -> str:
+    """Return a type's name without the module that tells it from its namesakes."""
+    return name.rpartition("__")[2]
+
+
 def _kind(of: Json) -> str:
     """Return a type in words, with its bounds; references by their name."""
     if "$ref" in of:
-        return str(of["$ref"]).rpartition("/")[2]
+        return _short(str(of["$ref"]).rpartition("/")[2])
     if "const" in of or "enum" in of:
         return " | ".join(repr(value) for value in of.get("enum", [of.get("const")]))
     parts = [one for key in ("anyOf", "oneOf") for one in of.get(key, ())]
@@ -105,7 +110,9 @@ def _kind(of: Json) -> str:
         return " | ".join(dict.fromkeys(_kind(one) for one in parts))
     name = str(of.get("type", "any"))
     if name == "array":
-        name = f"list of {_kind(of.get('items', {}))}"
+        items = of.get("items")
+        inside = [items] if isinstance(items, dict) else of.get("prefixItems", ())
+        name = f"list of {', '.join(_kind(one) for one in inside) or 'any'}"
     bounds = [f"{sign}{of[key]}" for key, sign in _NUMBERS if key in of]
     bounds += [f"{word} {of[key]} {what}" for key, word, what in _LENGTHS if key in of]
     return name + (f" ({', '.join(bounds)})" if bounds else "")

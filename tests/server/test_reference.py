@@ -20,6 +20,7 @@ async def test_the_page_is_whole_and_needs_nobody():
     assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/html")
     for path in app.openapi()["paths"]:
         assert f" {path}</code>" in reply.text
+    assert "<code>ResponseFormat</code>" in reply.text
     assert "temperature" in reply.text and "number (≥ 0" in reply.text
     assert not re.search(r"<script|https?://|@import", reply.text)
     assert "default-src 'none'" in reply.headers["content-security-policy"]
