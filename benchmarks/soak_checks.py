@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class Books:
         self.taken: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.lives: list[list[dict[str, Any]]] = []
-        for path in sorted(folder.glob("engine-*.jsonl")):
+        for path in folder.glob("engine-*.jsonl"):
             entries = [
                 json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"
             ]
@@ -42,6 +43,8 @@ class Books:
                     self.taken[entry["took"]] = entry
                 else:
                     self.ends[entry["ended"]].append(entry)
+        # By time: numbers of processes tell nothing, least of all when they gain a digit.
+        self.lives.sort(key=lambda entries: entries[0]["at"] if entries else math.inf)
 
 
 def judge(

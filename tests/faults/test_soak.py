@@ -113,3 +113,9 @@ def test_an_abort_may_overtake_the_end():
     one = seen(1, manner="abort", finishes=(), errors=1, error_text="ended by a call of /abort")
     assert soak_checks._overtaken(one)
     assert not soak_checks._overtaken(seen(1, finishes=(), errors=1, error_text="ended by a call of /abort"))
+
+
+def test_the_last_engine_is_the_last_in_time_whatever_its_number(tmp_path):
+    (tmp_path / "engine-998.jsonl").write_text('{"took": "a 0", "tenant": "alpha", "at": 1.0}\n')
+    (tmp_path / "engine-1002.jsonl").write_text('{"took": "b 0", "tenant": "alpha", "at": 2.0}\n')
+    assert [life[0]["took"] for life in soak_checks.Books(tmp_path).lives] == ["a 0", "b 0"]
