@@ -150,7 +150,14 @@ _NEED: dict[str, float] = {
 }
 """Every skill, by need."""
 
-_LONG: dict[str, float] = {**_NEED, "recall": 5.0, "single_chunk": 1.5, "two_chunk": 3.0, "memory": 2.5}
+_LONG: dict[str, float] = {
+    **_NEED,
+    "spelling": 0.5,
+    "recall": 5.0,
+    "single_chunk": 1.5,
+    "two_chunk": 3.0,
+    "memory": 2.5,
+}
 """Every skill where contexts are long (a fragment of recall then takes a thousand tokens)."""
 
 BASICS = (
@@ -162,8 +169,8 @@ BASICS = (
 SKILLED = (
     Stage(16, 256, 700, 1.0e-3, 7.0e-4, _SHORT, share=0.12),
     Stage(8, 512, 2600, 8.0e-4, 3.0e-4, _NEED, share=0.46),
-    Stage(4, 1024, 1400, 4.0e-4, 1.5e-4, _LONG, share=0.21),
-    Stage(2, 2048, 1200, 2.5e-4, 1.0e-5, _LONG, turns=8, share=0.21),
+    Stage(4, 1024, 1400, 6.0e-4, 3.5e-4, _LONG, share=0.21),
+    Stage(2, 2048, 1200, 3.5e-4, 1.0e-5, _LONG, turns=8, share=0.225),
 )
 """Recall in short contexts first, then all skills by need, then long contexts."""
 
