@@ -181,6 +181,6 @@ def detect_reasoning_parser(template: str) -> str:
     if harmony.CHANNEL in template:
         return "harmony"
     for name, marks in REASONING_PARSERS.items():
-        if marks.closing in template:
+        if name != "harmony" and marks.closing in template:  # many have an <|end|>, few have channels
             return name
     return "none"

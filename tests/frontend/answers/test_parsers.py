@@ -371,3 +371,4 @@ def test_detection_from_the_template():
     assert detect_reasoning_parser("x </think> y") == "think"
     assert detect_reasoning_parser("[THINK] [/THINK]") == "mistral"
     assert detect_reasoning_parser("plain") == "none"
+    assert detect_reasoning_parser("<|user|>{{ m.content }}<|end|><|assistant|>") == "none"
