@@ -105,7 +105,7 @@ class Feed:
                 # The blank, which no caller's id can hold, keeps these apart from everyone else's.
                 request_id = f"{self.id} {index}"
                 stream = await self._begin(ask, prompt, request_id)
-                lease.admitted()  # at once: an /abort may stop us below, which must not be a way around limits
+                lease.admitted()  # an /abort may stop us below: no way around limits
                 stream.gather(self._interval(ask))
                 self.streams.append(stream)
                 self._meter(prompt)
