@@ -1,4 +1,4 @@
-"""The choice of a token, and the masks before it by kernels: equal to the plain ones in every instruction set."""
+"""The choice of a token and the masks before it: kernels equal the plain ways in every instruction set."""
 
 import numpy as np
 import pytest
