@@ -81,7 +81,7 @@ def card(run: Run, rows: Iterable[Row], answerer: str = "engine", note: str = ""
 
     Args:
         run: how the model was trained.
-        rows: figures; those about other models are left out.
+        rows: figures; those about other models are left out, unless all are about one, whatever it is called.
         answerer: what ran the models for the figures.
         note: more about the training, as a paragraph of its own.
     """
@@ -94,11 +94,17 @@ def card(run: Run, rows: Iterable[Row], answerer: str = "engine", note: str = ""
         _DATA,
         _training(run),
         *([note] if note else []),
-        _evaluation([row for row in rows if row.model == name], answerer),
+        _evaluation(_about(name, list(rows)), answerer),
         _LIMITS,
         "**Licence.** Apache-2.0, weights and data.",
     ]
     return _HEAD + "\n\n".join(parts) + "\n"
+
+
+def _about(name: str, rows: list[Row]) -> list[Row]:
+    """Return the figures of the model; a model that ran from its run's folder goes by the folder's name."""
+    models = {row.model for row in rows}
+    return rows if len(models) == 1 else [row for row in rows if row.model == name]
 
 
 def _shape(shape: Shape) -> str:

@@ -52,3 +52,6 @@ def test_a_card_without_figures_says_so(tmp_path: Path) -> None:
     assert "Recipe `chat`, from nothing" in text
     assert "20 steps, 0.1 M token positions" in text
     assert "Hardware: not recorded" in text and "None yet" in text
+    assert "copying" in card(read_run(run), [share("skills", "model", "copying", 9, 10)]), (
+        "RUN/model was examined"
+    )
