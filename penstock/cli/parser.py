@@ -90,7 +90,7 @@ def add_verb(
         text: what it does, more fully, and examples.
         words: positional arguments, for the usage line.
     """
-    parser = verbs.add_parser(name, help=help, description=f"{help}\n\n{text.strip()}")
+    parser = verbs.add_parser(name, help=help.replace("%", "%%"), description=f"{help}\n\n{text.strip()}")
     # The generated usage would list some fifty flags before the first word of explanation.
     parser.usage = f"{parser.prog}{' ' + words if words else ''} [flags]"
     parser.set_defaults(run=run, parser=parser)

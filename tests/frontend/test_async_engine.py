@@ -39,7 +39,9 @@ async def running(folder, build="build_slow", inproc=True, **schedule):
 async def quiet(engine, timeout=10.0):
     """Wait until nothing runs in the engine."""
     async with asyncio.timeout(timeout):
-        while (stats := await engine.stats()).running + stats.waiting or engine.live():
+        while (
+            (stats := await engine.stats()).running + stats.waiting or engine.live() or engine._client._live
+        ):
             await asyncio.sleep(0.01)
     return stats
 

@@ -133,10 +133,10 @@ def test_threads_follow_the_environment(monkeypatch, tmp_path):
 
 
 def test_a_missing_bundled_model_is_a_config_error(monkeypatch):
-    def none():
+    def none(name):
         raise FileNotFoundError("no bundled model")
 
-    monkeypatch.setattr(module, "bundled_model_path", none)
+    monkeypatch.setattr(module, "named_model", none)
     with pytest.raises(ConfigError, match=r"model\.model: empty means the bundled model"):
         gather_facts(Config())
 

@@ -91,8 +91,8 @@ def test_merging_equals_what_peft_computes(base: Path, trained: tuple[Path, dict
         theirs = peft(ids).logits
         in_place = peft.merge_and_unload()(ids).logits
     assert (theirs - before).abs().max() > 1e-3
-    assert torch.allclose(ours, theirs, atol=1e-5)
-    assert torch.allclose(ours, in_place, atol=1e-5)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert torch.allclose(ours, in_place, atol=1e-4)
 
 
 def test_only_plain_lora_is_merged(tmp_path: Path) -> None:
