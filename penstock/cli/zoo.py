@@ -55,7 +55,7 @@ def add(verbs: Verbs[Parser]) -> None:
     add_verb(tools, "list", run_list, "List models and adapters, what each is for, and what makes it.", "")
     _add_eval(tools)
     for name, (_, text) in _TOOLS.items():
-        tool = tools.add_parser(name, help=text.replace("%", "%%"), add_help=False)
+        tool = tools.add_parser(name, help=text, add_help=False)
         tool.takes_rest = True
         tool.set_defaults(run=run_tool, parser=tool)
 
