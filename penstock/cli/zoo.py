@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from typing import TYPE_CHECKING
 
 from penstock.cli.parser import Parser, Verbs, add_verb, add_verbs
@@ -39,13 +38,8 @@ examples:
   penstock zoo eval --model small ./my-run --parts skills grid
 """
 
-_TOOLS = {
-    "train": ("penstock.zoo.train", "Train a model from its recipe; a stopped run can be continued."),
-    "chat": (
-        "penstock.zoo.chat",
-        "Talk to a model through transformers, the reference (`penstock chat` takes the engine).",
-    ),
-}
+_TRAIN = "Train a model from its recipe; a stopped run can be continued."
+_CHAT = "Talk to a model through transformers, the reference (`penstock chat` takes the engine)."
 
 
 def add(verbs: Verbs[Parser]) -> None:
@@ -54,10 +48,10 @@ def add(verbs: Verbs[Parser]) -> None:
     tools = add_verbs(parser, "tools")
     add_verb(tools, "list", run_list, "List models and adapters, what each is for, and what makes it.", "")
     _add_eval(tools)
-    for name, (_, text) in _TOOLS.items():
+    for name, run, text in (("train", run_train, _TRAIN), ("chat", run_chat, _CHAT)):
         tool = tools.add_parser(name, help=text, add_help=False)
         tool.takes_rest = True
-        tool.set_defaults(run=run_tool, parser=tool)
+        tool.set_defaults(run=run, parser=tool)
 
 
 def _add_eval(tools: Verbs[Parser]) -> None:
@@ -118,7 +112,15 @@ def _amount(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
 
 
-def run_tool(args: argparse.Namespace) -> int:
-    """Hand the remaining words to a module of the zoo."""
-    status: int = importlib.import_module(_TOOLS[args.tools][0]).main(args.rest)
-    return status
+def run_train(args: argparse.Namespace) -> int:
+    """Hand the remaining words to the trainers; the ranker's lies above the zoo."""
+    from penstock.zoo.train import main
+
+    return main(args.rest, {"ranker": "penstock.predict.recipe"})
+
+
+def run_chat(args: argparse.Namespace) -> int:
+    """Hand the remaining words to the chat by transformers."""
+    from penstock.zoo.chat import main
+
+    return main(args.rest)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,10 +25,8 @@ _EVERY = 20
 _ELSEWHERE = {
     "adapters": "penstock.zoo.adapters.train",
     "embedder": "penstock.zoo.contrastive",
-    "ranker": "penstock.predict.recipe",
 }
-"""What ``--model`` names besides recipes: modules with a trainer and flags of their own, imported when named
-(the ranker's lies above the zoo)."""
+"""What ``--model`` names besides recipes: modules with a trainer and flags of their own."""
 
 
 class Logbook:
@@ -125,12 +123,12 @@ class Logbook:
         self._log.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(models: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="penstock zoo train", description=__doc__)
     add = parser.add_argument
     add(
         "--model",
-        choices=sorted({**RECIPES, **_ELSEWHERE}),
+        choices=sorted(models),
         default="chat",
         help="what to train (default chat)",
     )
@@ -154,15 +152,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+def main(argv: Sequence[str] | None = None, above: Mapping[str, str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: its words; those of the process when left out.
+        above: further trainers, by what ``--model`` calls them: modules of the layers above.
+
+    Returns:
+        The exit status.
+    """
+    elsewhere = {**_ELSEWHERE, **(above or {})}
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--model")
     known, rest = first.parse_known_args(argv)
-    if known.model in _ELSEWHERE:
-        status: int = importlib.import_module(_ELSEWHERE[known.model]).main(rest)
+    if known.model in elsewhere:
+        status: int = importlib.import_module(elsewhere[known.model]).main(rest)
         return status
-    options = _parser().parse_args(argv)
+    options = _parser({**RECIPES, **elsewhere}).parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(options.threads)
     recipe = RECIPES[options.model]

@@ -28,7 +28,7 @@ def test_list_names_models_adapters_and_what_makes_them(capsys, monkeypatch):
 def test_tools_get_their_words_untouched(tool, monkeypatch):
     seen = []
     fake = types.ModuleType(f"penstock.zoo.{tool}")
-    fake.main = lambda words: seen.append(words) or 7
+    fake.main = lambda words, *above: seen.append(words) or 7
     monkeypatch.setitem(sys.modules, f"penstock.zoo.{tool}", fake)
     words = ["folder", "--model", "chat", "--minutes", "1", "--help"]
     assert main(["zoo", tool, *words]) == 7

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.main import build_parser
+from penstock.cli.main import main as penstock
 from penstock.zoo.data.base import draw
 from penstock.zoo.data.mixture import SKILLS
-from penstock.zoo.train import main as train
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text()
 COMMANDS = sorted(
@@ -40,7 +40,7 @@ def test_commands_of_the_zoo_are_understood(command: str) -> None:
 @pytest.mark.parametrize("command", [one for one in COMMANDS if " train " in one])
 def test_commands_that_train_are_understood(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        train([*command.split()[3:], "--help"])
+        penstock([*command.split()[1:], "--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     flags = [word for word in command.split()[3:] if word.startswith("--")]

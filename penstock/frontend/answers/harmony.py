@@ -69,20 +69,26 @@ class HarmonyReader:
         rest = self._buffer.lstrip()
         at = rest.find(MESSAGE)
         complete = 0 <= at <= _LONGEST_HEADER - len(MESSAGE)
-        if not _may_be_header(rest[:at] if complete else rest) or (not complete and last):
-            self._channel, self._state = "final", self._body
-            return bool(self._buffer)
-        if not complete:
-            if len(rest) <= _LONGEST_HEADER:
-                return False
-            self._channel, self._state = "final", self._body
-            return True
+        before = rest[:at] if complete else rest[: len(rest) - beginning(rest, (MESSAGE,))]
+        if not complete and not last and len(rest) <= _LONGEST_HEADER and _may_be_header(before):
+            return False
+        if not complete or not _may_be_header(before):
+            return self._headless(events, rest)
         self._head, self._buffer = rest[: at + len(MESSAGE)], rest[at + len(MESSAGE) :]
         channel, recipient = _CHANNEL.search(self._head), _RECIPIENT.search(self._head)
         self._channel = channel[1] if channel else "final"
         self._tool = recipient[1].removeprefix(NAMESPACE) if recipient else ""
         self._state = self._call if recipient else self._message
         return True
+
+    def _headless(self, events: list[AnswerEvent], rest: str) -> bool:
+        """Read on as text of the answer; a start that begins nothing is a part of it."""
+        if rest.startswith(START):
+            read = self._buffer[: len(self._buffer) - len(rest) + len(START)]
+            events.append(TextDelta(read))
+            self._buffer, self._said = self._buffer[len(read) :], True
+        self._channel, self._state = "final", self._body
+        return bool(self._buffer)
 
     def _message(self, events: list[AnswerEvent], last: bool) -> bool:
         """Begin a message that is no call, on a line of its own."""

@@ -120,3 +120,12 @@ def test_a_call_that_is_cut_off_in_a_value_stays_open():
         (call,) = plain(read(list(cut), parser, "none", tools=TOOLS))[2]
         with pytest.raises(json.JSONDecodeError):
             json.loads(call[1])
+
+
+@pytest.mark.parametrize(
+    "rest", ["<|start|>", "<|start|>assistant", "<|start|>user said", "<|start|><|start|>"]
+)
+def test_a_start_that_begins_no_message_is_text(rest):
+    whole = "<|channel|>final<|message|>4<|end|>" + rest
+    for pieces in ([whole], list(whole)):
+        assert plain(read(pieces, "harmony", "harmony", tools=[]))[1] == "4" + rest
