@@ -1,4 +1,4 @@
-"""Training batches: documents one after the other, a pure function of (recipe, stage, step).
+"""Training batches: documents one after the other, a pure function of (recipe, stage, number).
 
 So a run continues without any state of the stream, and batches can be made ahead in another process.
 Shape legend: N tokens of a batch, D documents (padded to a fixed count).
@@ -103,9 +103,9 @@ def pack(documents: list[Document], size: int) -> Batch:
     )
 
 
-def make_batch(tokenizer: Any, recipe: Recipe, stage: Stage, step: int) -> Batch:
-    """Return the batch of ``step`` (counted over the whole recipe)."""
-    rng = random.Random(f"{recipe.seed}:{step}")
+def make_batch(tokenizer: Any, recipe: Recipe, stage: Stage, number: int) -> Batch:
+    """Return the batch of this number, counted over the whole recipe."""
+    rng = random.Random(f"{recipe.seed}:{number}")
     documents: list[Document] = []
     left = size = stage.rows * stage.length
     while left >= _CRUMBS:

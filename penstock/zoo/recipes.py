@@ -193,7 +193,34 @@ CHAT_LARGE = Recipe(
 )
 """Five times the default, with twice its context: for a GPU (``--device cuda``)."""
 
-CHAT_SKILLS = Recipe("penstock-chat", _CHAT_SHAPE, SKILLED, start="penstock-chat", seed=2)
+_WIDE: dict[str, float] = {
+    **_NEED,
+    "recall": 10.0,
+    "copying": 12.0,
+    "editing": 2.0,
+    "spelling": 0.2,
+    "json": 13.0,
+    "steps": 10.0,
+    "tools": 9.0,
+    "lengths": 9.0,
+    "counting": 4.0,
+    "two_chunk": 3.0,
+    "quoting": 2.0,
+    "smalltalk": 4.0,
+    "yesno": 5.0,
+}
+"""Every skill in contexts of every length at once, most of it what is examined hardest."""
+
+CHAT_SKILLS = Recipe(
+    "penstock-chat",
+    _CHAT_SHAPE,
+    (
+        Stage(4, 1024, 2400, 7.0e-4, 4.0e-4, _WIDE, share=0.35),
+        Stage(2, 2048, 4000, 5.0e-4, 1.0e-5, _WIDE, share=0.65),
+    ),
+    start="penstock-chat",
+    seed=6,
+)
 """More training for the bundled default: the way that the shipped weights went."""
 
 

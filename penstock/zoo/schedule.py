@@ -44,14 +44,14 @@ class Progress:
             done = max(done, self.spent / (60 * minutes * recipe.time_share(self.stage)))
         return min(1.0, done)
 
-    def advance(self, recipe: Recipe, seconds: float, minutes: float | None) -> None:
-        """Count one step that took ``seconds``, and go on to the next stage where this one is done."""
+    def advance(self, recipe: Recipe, seconds: float, minutes: float | None, batches: int = 1) -> None:
+        """Count one step of ``batches`` that took ``seconds``; go on to the next stage where this is done."""
         if self.usual:
             seconds = min(seconds, _PAUSE * self.usual)
             self.usual += 0.05 * (seconds - self.usual)
         elif self.taken:  # the first step compiles
             self.usual = seconds
-        self.tokens += recipe.stages[self.stage].batch
+        self.tokens += recipe.stages[self.stage].batch * batches
         self.step, self.taken = self.step + 1, self.taken + 1
         self.spent, self.seconds = self.spent + seconds, self.seconds + seconds
         if self.share(recipe, minutes) >= 1.0:

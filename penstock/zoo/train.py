@@ -19,6 +19,7 @@ from penstock.zoo.data.mixture import CHAT_WEIGHTS
 from penstock.zoo.probe import Probe
 from penstock.zoo.recipes import RECIPES, smoke
 from penstock.zoo.sittings import note_machine
+from penstock.zoo.team import Team, started
 from penstock.zoo.trainer import Machine, Trainer
 
 _EVERY = 20
@@ -139,6 +140,7 @@ def _parser(models: Iterable[str]) -> argparse.ArgumentParser:
     add("--minutes", type=float, help="time for the whole run; every stage is shortened to its share")
     add("--seed", type=int, help="another seed than the recipe's")
     add("--threads", type=int, default=1, help="torch threads (default 1)")
+    add("--processes", type=int, default=1, help="processes that train together, a batch each (default 1)")
     add("--workers", type=int, default=1, help="processes that make batches ahead (default 1; 0 for none)")
     add("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute (default cpu)")
     add("--compile", action="store_true", help="compile the layers (CPU: about a minute, then faster)")
@@ -150,6 +152,14 @@ def _parser(models: Iterable[str]) -> argparse.ArgumentParser:
     add("--smoke", action="store_true", help="seconds instead of hours: a tiny model, to try the recipe")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _fit(trainer: Trainer, options: argparse.Namespace) -> list[float]:
+    """Train with bar, log and checkpoints."""
+    (trainer.run / "recipe.json").write_text(json.dumps(asdict(trainer.recipe), indent=1))
+    note_machine(trainer.run, options.processes * options.threads, options.compile, options.device)
+    with Logbook(trainer, options.quiet, options.probe) as logbook:
+        return trainer.fit(logbook)
 
 
 def main(argv: Sequence[str] | None = None, above: Mapping[str, str] | None = None) -> int:
@@ -170,6 +180,8 @@ def main(argv: Sequence[str] | None = None, above: Mapping[str, str] | None = No
         status: int = importlib.import_module(elsewhere[known.model]).main(rest)
         return status
     options = _parser({**RECIPES, **elsewhere}).parse_args(argv)
+    if started(options.processes, "penstock.zoo.train", argv):
+        return 0
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(options.threads)
     recipe = RECIPES[options.model]
@@ -178,6 +190,7 @@ def main(argv: Sequence[str] | None = None, above: Mapping[str, str] | None = No
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     run = options.run or Path("runs") / (options.model + "-smoke" * options.smoke)
+    team = Team.join(options.device)
     trainer = Trainer(
         recipe,
         run,
@@ -186,11 +199,12 @@ def main(argv: Sequence[str] | None = None, above: Mapping[str, str] | None = No
         teacher=options.teacher,
         minutes=options.minutes,
         fresh=options.fresh,
+        team=team,
     )
-    (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    note_machine(run, options.threads, options.compile, options.device)
-    with Logbook(trainer, options.quiet, options.probe) as logbook:
-        losses = trainer.fit(logbook)
+    losses = _fit(trainer, options) if team.leads else trainer.fit()
+    team.part()
+    if not team.leads:
+        return 0
     out = options.out or run / "model"
     trainer.export(out)
     progress = trainer.progress

@@ -20,6 +20,7 @@ from penstock.zoo.optim import optimizers
 from penstock.zoo.packing import Batch
 from penstock.zoo.recipes import Recipe
 from penstock.zoo.schedule import Progress, learning_rate
+from penstock.zoo.team import Team
 from penstock.zoo.tokenizer import train_tokenizer
 
 
@@ -51,6 +52,7 @@ class Trainer:
         teacher: model folder to imitate instead of the recipe's teacher.
         minutes: time that the whole run may take, however often it is continued; None for all steps.
         fresh: ignore a checkpoint.
+        team: the processes that train together; this one alone by default.
     """
 
     def __init__(
@@ -63,9 +65,10 @@ class Trainer:
         teacher: Path | None = None,
         minutes: float | None = None,
         fresh: bool = False,
+        team: Team | None = None,
     ) -> None:
         self.recipe, self.run, self.machine = recipe, run, machine or Machine()
-        self.minutes = minutes
+        self.minutes, self.team = minutes, team or Team()
         run.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         start = start or (bundled_model_path(recipe.start) if recipe.start else None)
@@ -99,13 +102,14 @@ class Trainer:
         from transformers import AutoTokenizer
 
         folder = self.run / "tokenizer"
-        if not (folder / "tokenizer.json").exists():
+        if self.team.leads and not (folder / "tokenizer.json").exists():
             shape = self.recipe.shape
             if source is not None:
                 save_tokenizer(AutoTokenizer.from_pretrained(source), folder)
             else:
                 count = 20000 if shape.vocab > 1024 else 300
                 train_tokenizer(folder, shape.vocab, self.recipe.seed, count, shape.context)
+        self.team.wait()
         return AutoTokenizer.from_pretrained(folder)
 
     def _load(self) -> None:
@@ -117,6 +121,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint (in one move, so that a kill never leaves half a file)."""
+        if not self.team.leads:
+            return
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -165,18 +171,21 @@ class Trainer:
                 group["lr"] = rate
         loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         value = float(loss.detach())
-        progress.advance(self.recipe, time.perf_counter() - began, self.minutes)
+        seconds = self.team.agree(time.perf_counter() - began)
+        progress.advance(self.recipe, seconds, self.minutes, self.team.size)
         return value
 
     def _feed(self) -> Iterator[Batch]:
         """Yield the batches of the rest of the present stage."""
         stage, number = self.recipe.stages[self.progress.stage], self.progress.stage
-        for batch in batches(self.tokenizer, self.recipe, stage, self.progress.step, self.machine.workers):
+        first, workers = self.progress.step, self.machine.workers
+        for batch in batches(self.tokenizer, self.recipe, stage, first, workers, self.team):
             yield batch
             if self.progress.stage != number:
                 return
@@ -193,7 +202,7 @@ class Trainer:
             began = time.perf_counter()
             for batch in self._feed():
                 losses.append(self.train_step(batch, began))
-                stop = report(losses[-1])
+                stop = bool(self.team.agree(report(losses[-1])))
                 if stop:
                     break
                 began = time.perf_counter()
@@ -202,4 +211,6 @@ class Trainer:
 
     def export(self, folder: Path) -> None:
         """Write the model as an ordinary Hugging Face folder (bf16)."""
+        if not self.team.leads:
+            return
         export_model(self.model, self.tokenizer, folder)
