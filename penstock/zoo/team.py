@@ -1,8 +1,8 @@
 """Several processes that train one model: each takes batches of its own, and their gradients are averaged.
 
 Two processes of one thread each do more than one of two: most of a small model's operators are too small to
-share. ``torchrun``, or the launcher behind it, starts them; a process started otherwise is a team of one, for which nothing here costs
-anything.
+share. ``torchrun``, or the launcher behind it, starts them; a process started otherwise is a team of one, for
+which nothing here costs anything.
 """
 
 import os
@@ -71,7 +71,7 @@ class Team:
 
 
 def started(processes: int, module: str, argv: Sequence[str] | None) -> bool:
-    """Run ``module`` in that many processes, unless this is one of them or they are one; return whether it ran.
+    """Run ``module`` in so many processes, unless this is one of them or they are one; return whether it ran.
 
     Raises:
         torch.distributed.elastic.multiprocessing.errors.ChildFailedError: one of them failed.
@@ -81,7 +81,7 @@ def started(processes: int, module: str, argv: Sequence[str] | None) -> bool:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     words = sys.argv[1:] if argv is None else argv
-    here = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    here = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "zoo"}
     config = LaunchConfig(1, 1, processes, max_restarts=0, **here)
     elastic_launch(config, sys.executable)("-m", module, *words)
     return True

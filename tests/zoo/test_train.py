@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from penstock.zoo.packing import make_batch
 from penstock.zoo.recipes import CHAT, RECIPES, Stage, smoke
+from penstock.zoo.team import Team
 from penstock.zoo.train import main
-from penstock.zoo.trainer import Trainer
+from penstock.zoo.trainer import Machine, Trainer
 
 torch.set_num_threads(1)
 
@@ -81,3 +82,34 @@ def test_a_run_with_no_time_left_still_visits_every_stage(tmp_path: Path, tokeni
     trainer = _trainer(tmp_path, tokenizer_run, minutes=1e-6)
     assert len(trainer.fit()) == len(SMOKE.stages)
     assert trainer.done
+
+
+def test_processes_that_train_together_average_their_gradients(tmp_path: Path, monkeypatch) -> None:
+    """Two processes with a batch each do what one does with the mean of both gradients."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = ["--model", "draft", "--smoke", "--quiet", "--workers", "0", "--fp32", "--minutes", "1e-6"]
+    assert main([*words, "--processes", "2", "--run", str(tmp_path / "two")]) == 0
+    found = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
+    assert found["progress"]["tokens"] == 2 * sum(stage.batch for stage in smoke(RECIPES["draft"]).stages)
+
+    alone = Trainer(smoke(RECIPES["draft"]), tmp_path / "one", Machine(autocast=False), minutes=1e-6)
+    alone.team = _Both(alone)
+    alone.fit()
+    for name, weight in alone.model.state_dict().items():
+        assert torch.allclose(weight, found["model"][name], atol=1e-5), name
+
+
+class _Both(Team):
+    """A team of one that takes the batches of both."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(0, 1)
+        self._trainer = trainer
+
+    def average(self, parameters) -> None:
+        trainer, step = self._trainer, self._trainer.progress.step
+        stage = trainer.recipe.stages[trainer.progress.stage]
+        trainer.model.zero_grad()
+        for number in (2 * step, 2 * step + 1):
+            batch = make_batch(trainer.tokenizer, trainer.recipe, stage, number)
+            (trainer.loss(batch) / 2).backward()
