@@ -32,7 +32,8 @@ def _own(threads: int) -> tuple[float, str]:
     """Return the rate of our kernel and its instruction set; 0 where there is none."""
     import torch
 
-    from penstock.kernels.native.library import Missing, isa, start_team
+    from penstock.kernels.native.found import Missing
+    from penstock.kernels.native.library import isa, start_team
 
     try:
         start_team(threads)

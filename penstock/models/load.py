@@ -102,7 +102,7 @@ def _ops(kernels: str, batch_invariant: bool) -> Ops:
     plain: Ops = InvariantOps() if batch_invariant else TorchOps()
     if kernels != "native":
         return plain
-    from penstock.kernels.native.library import Missing
+    from penstock.kernels.native.found import Missing
     from penstock.kernels.native.ops import NativeOps
 
     try:

@@ -11,7 +11,7 @@ import torch
 
 from penstock.config.settings import CacheConfig, Config, ModelConfig, ScheduleConfig
 from penstock.core.errors import ConfigError
-from penstock.kernels.native.library import isa, why_missing
+from penstock.kernels.native.library import isa, isa_drawback, why_missing
 from penstock.models.load import DTYPES, read_spec, resolve_folder
 from penstock.models.spec import ModelSpec
 from penstock.runtime.estimate import weight_bytes
@@ -45,6 +45,8 @@ class Facts:
     """Why there are no compiled CPU kernels here; None where they are."""
     isa: str = ""
     """The instruction set that they use."""
+    isa_drawback: str = ""
+    """What is lost with it, and why it is used; nothing for the strongest."""
 
 
 def gather_facts(config: Config) -> Facts:
@@ -58,15 +60,16 @@ def gather_facts(config: Config) -> Facts:
     except FileNotFoundError as error:
         raise ConfigError("model.model", f"empty means the bundled model, but {error}") from error
     folder = resolve_folder(model, config.model.revision, weights=config.model.load_format != "dummy")
-    env = os.environ.get("OMP_NUM_THREADS", "")
+    env, no_kernels = os.environ.get("OMP_NUM_THREADS", ""), why_missing()
     return Facts(
         folder=folder,
         spec=read_spec(folder),
         cuda=torch.cuda.is_available(),
         cores=usable_cores(),
         threads_from_env=int(env) if env.isdigit() and int(env) > 0 else None,
-        no_kernels=why_missing(),
-        isa="" if why_missing() else isa(),
+        no_kernels=no_kernels,
+        isa="" if no_kernels else isa(),
+        isa_drawback="" if no_kernels else isa_drawback(),
     )
 
 
@@ -153,15 +156,19 @@ def _dtype(device: str, kernels: str, facts: Facts) -> tuple[str, str]:
     return str(facts.spec.dtype).removeprefix("torch."), "the checkpoint's own"
 
 
+TORCH_IS_SLOWER = "slower: where it was measured 2.3 times in batches, 3.3 times for one request alone"
+"""The bundled model on two cores with avx512_bf16: benchmarks/results/native-kernels-20261121-172653.json."""
+
+
 def _kernels(device: str, dtype: str, facts: Facts) -> tuple[str, str]:
     """Return which dense operations to use, and why."""
     if device != "cpu":
         return "torch", "the compiled kernels are for CPUs"
     if facts.no_kernels is not None:
-        return "torch", f"slower: {facts.no_kernels}"
+        return "torch", f"{TORCH_IS_SLOWER}; {facts.no_kernels}"
     if dtype not in ("float32", "bfloat16"):
         return "torch", f"the compiled kernels take float32 and bfloat16, not {dtype}"
-    return "native", f"compiled, for {facts.isa}"
+    return "native", f"compiled, for {facts.isa}" + (f"; {facts.isa_drawback}" if facts.isa_drawback else "")
 
 
 def _cache(given: CacheConfig, on_cuda: bool, decisions: list[Decision]) -> CacheConfig:

@@ -1,16 +1,22 @@
-"""Every instruction set that this machine has, forced in turn; skips where there are no kernels."""
+"""Every instruction set that this machine has, forced in turn, or only the one that PENSTOCK_ISA names; skips
+where there are no kernels."""
+
+import os
 
 import pytest
 
 from penstock.kernels.native import library
+from penstock.kernels.native.found import ISAS
 
 
-@pytest.fixture(params=library.ISAS[1:])
+@pytest.fixture(params=ISAS[1:])
 def isa(request):
     reason = library.why_missing()
     if reason:
         pytest.skip(reason)
-    lib, number = library.library(), library.ISAS.index(request.param)
+    lib, number = library.library(), ISAS.index(request.param)
+    if (named := os.environ.get("PENSTOCK_ISA")) and named != request.param:
+        pytest.skip(f"PENSTOCK_ISA={named}")
     if lib.ps_isa_best() < number:
         pytest.skip(f"this processor has no {request.param}")
     before = lib.ps_isa_current()

@@ -55,6 +55,7 @@ def test_kernels_are_taken_where_they_can_be():
 
     fast = replace(CPU, isa="avx512")
     assert found(fast) == ("native", "compiled, for avx512")
+    assert found(replace(fast, isa_drawback="no more"))[1] == "compiled, for avx512; no more"
     assert found(fast, dtype="float16")[0] == "torch"
     assert found(fast, kernels="torch") == ("torch", "")
     assert found(CUDA)[0] == "torch"

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import os
 from functools import cache
-from pathlib import Path
 
-from penstock.core.errors import ConfigError
-
-ISAS = ("none", "avx2", "avx512", "avx512_bf16")
-"""Instruction sets by the library's numbers, weakest first."""
+from penstock.kernels.native.found import ISAS, Missing, choose_isa, drawback, find_library
 
 _INT32, _INT64, _PTR, _FLOAT = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
 
@@ -100,37 +95,23 @@ _FUNCTIONS = {
 }
 
 
-class Missing(Exception):
-    """There are no kernels here; the text says why and what to do."""
-
-
 @cache
 def library() -> ctypes.CDLL:
     """Return the loaded library, its functions typed.
 
     Raises:
         Missing: it was not built, cannot be loaded, or this processor has no instruction set that it knows.
-        ConfigError: PENSTOCK_ISA names none.
+        ConfigError: see `find_library` and `choose_isa`.
     """
-    found = sorted(Path(__file__).parent.glob("_kernels*.so"))
-    if not found:
-        raise Missing(
-            "the CPU kernels were not built (no C++ compiler at installation, or not an x86-64 machine)"
-        )
+    path = find_library()
     try:
-        lib = ctypes.CDLL(str(found[-1]))
+        lib = ctypes.CDLL(str(path))
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(lib, name)
             function.restype, function.argtypes = result, list(arguments)
     except (OSError, AttributeError) as error:
         raise Missing(f"the CPU kernels cannot be loaded ({error}); install penstock again") from error
-    if lib.ps_isa_best() == 0:
-        raise Missing("the CPU kernels need AVX2, which this processor has not")
-    wanted = os.environ.get("PENSTOCK_ISA", "")
-    if wanted:
-        if wanted not in ISAS[1:]:
-            raise ConfigError("PENSTOCK_ISA", f"expected one of {', '.join(ISAS[1:])}, got {wanted!r}")
-        lib.ps_isa_force(ISAS.index(wanted))
+    lib.ps_isa_force(choose_isa(lib.ps_isa_best()))
     atexit.register(lib.ps_team_stop)
     return lib
 
@@ -147,6 +128,11 @@ def why_missing() -> str | None:
 def isa() -> str:
     """Return the name of the instruction set in use."""
     return ISAS[library().ps_isa_current()]
+
+
+def isa_drawback() -> str:
+    """Return what is lost with the instruction set in use, and why it is used; nothing for the strongest."""
+    return drawback(library().ps_isa_current(), library().ps_isa_best())
 
 
 def start_team(threads: int, spin_us: int = 100) -> int:
