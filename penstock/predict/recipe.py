@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from penstock.predict.card import Made, card
 from penstock.predict.evaluation import RankerScore, score_samples
@@ -17,7 +14,7 @@ from penstock.predict.ranker import SHIPPED, LengthRanker
 from penstock.predict.requests import bundled_tokenizer, reference_samples
 from penstock.predict.traffic import read_traffic
 from penstock.predict.train import Epoch, Training, train
-from penstock.zoo.sittings import processor
+from penstock.zoo.tool import changes, command, hardware, trainer_parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +82,20 @@ def fit(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=f"penstock zoo train --model {SHIPPED}", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs") / SHIPPED, help="folder to write")
-    parser.add_argument(
-        "--smoke", action="store_true", help="a few seconds of training, to see that it works"
-    )
-    parser.add_argument("--seed", type=int, help="another seed than the recipe's")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
+    parser = trainer_parser(SHIPPED, __doc__)
     parser.add_argument(
         "--traffic", type=Path, help="recorded answers (`penstock rank collect`) to learn from as well"
     )
     options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    recipe = SMOKE if options.smoke else Recipe()
-    if options.seed is not None:
-        recipe = replace(recipe, seed=options.seed)
+    recipe = replace(SMOKE if options.smoke else Recipe(), **changes(options))
     began = time.process_time()
     ranker, score, epochs = fit(recipe, options.traffic)
     made = Made(
-        command=f"penstock zoo train --model {SHIPPED}" + " --smoke" * options.smoke,
+        command=command(SHIPPED, options),
         requests=recipe.requests,
         recorded=len(read_traffic(options.traffic)) if options.traffic else 0,
         minutes=(time.process_time() - began) / 60,
-        hardware=f"{processor()}, threads: {options.threads}, torch {torch.__version__}",
+        hardware=hardware(options),
     )
     ranker.save(options.out)
     parameters = sum(weights.numel() for weights in ranker.model.parameters())

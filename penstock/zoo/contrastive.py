@@ -4,7 +4,6 @@ Source of the method: InfoNCE with in-batch negatives (van den Oord et al. 2018)
 CLIP (Radford et al. 2021).
 """
 
-import argparse
 import itertools
 import json
 import math
@@ -25,7 +24,7 @@ from penstock.zoo.embedder_card import Made, card, first_and_last
 from penstock.zoo.export import export_model
 from penstock.zoo.recipes import Shape
 from penstock.zoo.retrieval import Encode, RetrievalScore, baseline, evaluate_embedder
-from penstock.zoo.sittings import processor
+from penstock.zoo.tool import changes, command, hardware, trainer_parser
 
 _SHAPE = Shape(
     hidden=128, layers=3, heads=4, kv_heads=2, head_dim=32, intermediate=320, vocab=3072, context=512
@@ -170,19 +169,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(prog=f"penstock zoo train --model {NAME}", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs") / NAME, help="folder to write")
-    parser.add_argument(
-        "--smoke", action="store_true", help="a few seconds of training, to see that it works"
-    )
-    parser.add_argument("--seed", type=int, help="another seed than the recipe's")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
+    parser = trainer_parser(NAME, __doc__)
     parser.add_argument("--json", type=Path, help="also write the scores here")
     options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    recipe = SMOKE if options.smoke else Recipe()
-    if options.seed is not None:
-        recipe = replace(recipe, seed=options.seed)
+    recipe = replace(SMOKE if options.smoke else Recipe(), **changes(options))
     began = time.process_time()
     training = Training(recipe)
     losses = training.fit()
@@ -200,14 +190,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     scores = {name: evaluate_embedder(one, recipe.seed, rounds, draws) for name, one in encoders.items()}
     Console().print(table(scores))
     made = Made(
-        command=f"penstock zoo train --model {NAME}" + " --smoke" * options.smoke,
+        command=command(NAME, options),
         seed=recipe.seed,
         temperature=recipe.temperature,
         rate=recipe.peak,
         pairs=training.pairs,
         losses=losses,
         minutes=minutes,
-        hardware=f"{processor()}, threads: {options.threads}, torch {torch.__version__}",
+        hardware=hardware(options),
     )
     parameters = sum(weights.numel() for weights in embedder.model.parameters())
     (options.out / "README.md").write_text(card(made, recipe.shape, parameters, scores))
