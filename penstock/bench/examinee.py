@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from penstock.config.settings import Config
 from penstock.frontend.llm import LLM
-from penstock.frontend.outputs import RequestOutput
+from penstock.frontend.outputs import RequestOutput, TokenLogprob
 from penstock.frontend.prompts import Chat
 from penstock.zoo.exams.answers import MAX_TOKENS, Dialogue, Reply
 from penstock.zoo.exams.rows import Row
@@ -24,18 +25,24 @@ class Examinee:
     Args:
         folder: of the model.
         adapter: PEFT folder of an adapter that is added to its weights.
+        settings: of the engine, by name, as `LLM` takes them.
     """
 
-    def __init__(self, folder: Path, adapter: Path | None = None) -> None:
+    def __init__(self, folder: Path, adapter: Path | None = None, **settings: Any) -> None:
         self.name = folder.name
         if adapter is None:
-            self._llm = LLM(str(folder))
+            self._llm = LLM(str(folder), **settings)
         else:
             with TemporaryDirectory() as place:
                 _merge(folder, adapter, Path(place))
                 # A small update would drown in the steps of bfloat16.
-                self._llm = LLM(place, dtype="float32")
+                self._llm = LLM(place, **{"dtype": "float32", **settings})
         self.context = self._llm.info.max_model_len
+
+    @property
+    def settings(self) -> Config:
+        """The complete settings of the engine."""
+        return self._llm.config
 
     def reply(self, dialogues: Sequence[Dialogue], max_tokens: int = MAX_TOKENS) -> list[Reply]:
         """Answer every dialogue, in order; all run as one batch."""
@@ -53,20 +60,31 @@ class Examinee:
 
     def first_choices(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[bool]]:
         """See `Answerer.first_choices`; the log-probabilities of the prompt tell."""
-        # A prompt must leave room for a token, so the last of a full context is not judged.
-        whole = [[*prompt, *answer][: self.context - 1] for prompt, answer in texts]
-        params = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}
-        judged = []
-        for (prompt, _), output in zip(texts, self._llm.generate(whole, params), strict=True):
-            ranks = (output.prompt_logprobs or ())[len(prompt) :]
-            judged.append([entry is not None and entry.rank == 1 for entry in ranks])
-        return judged
+        return [[entry.rank == 1 for entry in judged] for judged in self._judged(texts)]
+
+    def token_logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Return, per (prompt, answer) in tokens, the natural log-probability of each answer token."""
+        return [[entry.logprob for entry in judged] for judged in self._judged(texts)]
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text that follows others."""
+        return list(self._llm.tokenizer.encode(text, add_special_tokens=False))
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors [n, E]: the mean of the last hidden states of each text."""
         import numpy as np
 
         return np.stack(self._llm.embed(list(texts)))
+
+    def _judged(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[TokenLogprob]]:
+        # A prompt must leave room for a token, so the last of a full context is not judged.
+        whole = [[*prompt, *answer][: self.context - 1] for prompt, answer in texts]
+        params = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0}
+        outputs = self._llm.generate(whole, params)
+        return [
+            [entry for entry in (output.prompt_logprobs or ())[len(prompt) :] if entry is not None]
+            for (prompt, _), output in zip(texts, outputs, strict=True)
+        ]
 
     def close(self) -> None:
         """Release the model."""
@@ -79,13 +97,19 @@ class Examinee:
 
 
 class EngineRoom:
-    """Runs the zoo's exams by the engine; a `Room`."""
+    """Runs the zoo's exams by the engine; a `Room`.
 
-    name = "engine"
+    Args:
+        settings: of the engine, by name, for all chat models.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self.name = ", ".join(["engine", *(f"{name}={value}" for name, value in settings.items())])
 
     def open(self, folder: Path, adapter: Path | None = None) -> Examinee:
         """Load a chat model."""
-        return Examinee(folder, adapter)
+        return Examinee(folder, adapter, **self._settings)
 
     def open_encoder(self, folder: Path) -> Examinee:
         """Load an embedder."""

@@ -10,7 +10,7 @@ from penstock.core.errors import ConfigError
 from penstock.zoo.exams.flags import FlagError, add_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.table import Table
 
@@ -36,6 +36,7 @@ examples:
   penstock zoo eval --json report.json --plot recall.png
   penstock zoo eval --skills copying lists --failures
   penstock zoo eval --model small ./my-run --parts skills grid
+  penstock zoo eval --model chat --with quantization=int4 kv_cache_dtype=int8
 """
 
 _TRAIN = "Train a model from its recipe; a stopped run can be continued."
@@ -57,6 +58,10 @@ def add(verbs: Verbs[Parser]) -> None:
 def _add_eval(tools: Verbs[Parser]) -> None:
     parser = add_verb(tools, "eval", run_eval, _EVAL, _EVAL_TEXT)
     add_flags(parser)
+    parser.add_argument(
+        "--with", dest="settings", nargs="+", default=[], metavar="SETTING=VALUE",
+        help="settings of the engine for the chat models, to see what a lossy one costs",
+    )  # fmt: skip
     parser.add_argument("--reference", action="store_true", help="run the models by transformers (slower)")
 
 
@@ -65,21 +70,26 @@ def run_eval(args: argparse.Namespace) -> int:
     from penstock.zoo.exams.command import run
 
     try:
-        run(args, _room(args.reference))
+        run(args, _room(args.reference, args.settings))
     except FlagError as error:
         raise ConfigError(error.flag, error.text) from error
     return 0
 
 
-def _room(reference: bool) -> Room:
+def _room(reference: bool, settings: Sequence[str]) -> Room:
     """Return what runs the models."""
     if reference:
         from penstock.zoo.evaluate import ReferenceRoom
 
+        if settings:
+            raise FlagError("--with", "expected nothing beside --reference, which has no such settings")
         return ReferenceRoom()
     from penstock.bench.examinee import EngineRoom
 
-    return EngineRoom()
+    pairs = [text.partition("=") for text in settings]
+    if wrong := [name for name, sign, _ in pairs if not sign]:
+        raise FlagError("--with", f"expected SETTING=VALUE, got {wrong[0]!r}")
+    return EngineRoom(**{name.replace("-", "_"): value for name, _, value in pairs})
 
 
 def run_list(args: argparse.Namespace) -> int:
