@@ -13,7 +13,7 @@ BIN    := $(VENV)/bin
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test lint bench bench-peers fuzz clients docs clean
+.PHONY: help env serve test lint bench bench-peers fuzz sanitize clients docs clean
 
 help:  ## this list
 	@echo "make targets (variables in brackets can be set on the command line):"
@@ -47,6 +47,9 @@ bench-peers: env  ## beside vLLM, OpenVINO GenAI, llama.cpp and transformers, in
 
 fuzz: env  ## shake a real server for minutes: schemathesis on its own description, bent request bodies  [EXAMPLES]
 	@$(TEST_ENV) PENSTOCK_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/openapi --timeout 3600 $(ARGS)
+
+sanitize: env  ## CPU kernels under AddressSanitizer and UBSan, each instruction set in turn; needs g++; minutes  [ARGS]
+	@$(BIN)/python tools/sanitize.py $(ARGS)
 
 clients: env  ## run other people's clients, each in an environment of its own, against a server  [ARGS]
 	@$(BIN)/python -m tests.clients $(ARGS)

@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "isa.h"
 #include "team.h"
@@ -24,13 +22,8 @@ const AttendKernels* kernels() {
 
 // Scratch of the calling thread, as long as it lives.
 void* own_scratch(std::size_t bytes) {
-    thread_local std::unique_ptr<void, decltype(&std::free)> held(nullptr, &std::free);
-    thread_local std::size_t size = 0;
-    if (bytes > size) {
-        size = (bytes + 4095) / 4096 * 4096;
-        held.reset(std::aligned_alloc(64, size));
-    }
-    return held.get();
+    thread_local Scratch held;
+    return held.at_least(bytes);
 }
 
 // The segments that rows [first, first + rows) of a sequence see, and what they cost.

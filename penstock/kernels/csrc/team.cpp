@@ -2,8 +2,7 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
-#include <memory>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -133,13 +132,23 @@ void Team::run(Job job, void* context) {
 }
 
 void* Team::scratch(std::size_t bytes) {
-    static std::unique_ptr<void, decltype(&std::free)> held(nullptr, &std::free);
-    static std::size_t size = 0;
-    if (bytes > size) {
-        size = (bytes + 4095) / 4096 * 4096;
-        held.reset(std::aligned_alloc(64, size));
+    static Scratch held;
+    return held.at_least(bytes);
+}
+
+void* Scratch::at_least(std::size_t bytes) {
+#if defined(PS_EXACT_SCRATCH)
+    constexpr bool exact = true;
+#else
+    constexpr bool exact = false;
+#endif
+    if (exact ? bytes != size_ : bytes > size_) {
+        size_ = exact ? bytes : (bytes + 4095) / 4096 * 4096;
+        void* found = nullptr;
+        held_.reset(posix_memalign(&found, 64, size_) == 0 ? found : nullptr);
     }
-    return held.get();
+    if (exact && held_ != nullptr) std::memset(held_.get(), 0xff, size_);
+    return held_.get();
 }
 
 }  // namespace ps

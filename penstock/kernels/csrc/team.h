@@ -2,11 +2,25 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 
 namespace ps {
 
 // Work of one call: runs on every thread with its number.
 using Job = void (*)(void* context, int thread, int threads);
+
+// Memory that is kept from call to call and grows, aligned to 64 bytes; its contents do not outlive the next call.
+// With PS_EXACT_SCRATCH (`make sanitize`) it ends where the call's need ends and begins as NaN: who goes beyond, or
+// reads what nobody wrote, is seen.
+class Scratch {
+  public:
+    void* at_least(std::size_t bytes);
+
+  private:
+    std::unique_ptr<void, decltype(&std::free)> held_{nullptr, &std::free};
+    std::size_t size_ = 0;
+};
 
 class Team {
   public:
@@ -16,7 +30,7 @@ class Team {
     static int size();
     // Run a job on all threads and wait for it. Not reentrant; one caller at a time.
     static void run(Job job, void* context);
-    // A buffer for the call in progress, aligned to 64 bytes; its contents do not outlive the next call.
+    // Scratch of the call in progress.
     static void* scratch(std::size_t bytes);
 };
 

@@ -1,0 +1,62 @@
+"""Packing and the matrix product, in every format."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from penstock.kernels.native.library import WeightStruct
+from tests.kernels_native.bounds.cases import case, width
+from tests.kernels_native.bounds.memory import F32, Memory, address, check_output, fresh, numbers, strided
+
+STEPS = (1, 2, 4, 8)
+"""Inputs that a format takes at once, by ``ps_format``."""
+U8, U4 = 2, 3
+
+
+@case("ps_packed_bytes", "ps_padded_n", "ps_source_rows", "ps_pack", "ps_linear")
+def linear(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
+    """Any format, with and without gate, bias, offsets, residual and activation; rows apart."""
+    kind, wanted, rows, act = (int(rng.integers(top)) for top in (2, 2, 20, 4))
+    weight = make_weight(lib, rng, memory)
+    inputs, outputs = weight.k, weight.n // 2 if weight.gated else weight.n
+    ldx, ldo, ldr = inputs + int(rng.integers(0, 5)), outputs + int(rng.integers(0, 5)), 0
+    x = memory.place(strided(numbers(rng, kind, rows, inputs), kind, ldx))
+    residual = None
+    if rng.random() < 0.5:
+        ldr = outputs + int(rng.integers(0, 5))
+        residual = memory.place(strided(numbers(rng, wanted, rows, outputs), wanted, ldr))
+    out = memory.place(fresh(wanted, rows, outputs, ldo), writes=True)
+    target = (address(out), wanted, ldo, address(residual), ldr, act)
+    assert lib.ps_linear(ctypes.byref(weight), address(x), kind, rows, ldx, *target) == 0
+    check_output(out, wanted, rows, outputs, ldo)
+
+
+def make_weight(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> WeightStruct:
+    """Return a packed matrix of random sizes, each of its parts guarded."""
+    kind, gated = int(rng.integers(4)), int(rng.integers(2))
+    inputs, outputs = width(rng, 300), width(rng, 200) * (2 if gated else 1)
+    weight = WeightStruct(format=kind, gated=gated, n=outputs, k=inputs)
+    if kind in (U8, U4):
+        source = rng.integers(0, 256 if kind == U8 else 16, (outputs, inputs)).astype(np.uint8)
+    else:
+        source = numbers(rng, kind, outputs, inputs)
+    codes = memory.place(np.zeros(lib.ps_packed_bytes(kind, gated, outputs, inputs), np.uint8), writes=True)
+    lib.ps_pack(kind, gated, outputs, inputs, address(memory.place(source)), address(codes))
+    weight.codes = address(memory.place(codes))  # from now on read only
+    padded = lib.ps_padded_n(gated, outputs)
+    rows = memory.place(np.full(padded, -2), writes=True)
+    lib.ps_source_rows(gated, outputs, address(rows))
+    assert sorted(rows[rows >= 0]) == list(range(outputs)) and rows.min() >= -1
+    if kind in (U8, U4):
+        step = STEPS[kind]
+        weight.group = int(rng.choice([step * int(rng.integers(1, 9)), 32, -(-inputs // step) * step]))
+        weight.zero = int(rng.integers(0, 16))
+        scales = (rng.random((-(-inputs // weight.group), padded)) / 100).astype(np.float16).view(np.uint16)
+        weight.scales = address(memory.place(scales))
+        if rng.random() < 0.5:
+            weight.offsets = address(memory.place(scales))
+    if rng.random() < 0.5:
+        weight.bias = address(memory.place(numbers(rng, F32, padded)))
+    return weight
