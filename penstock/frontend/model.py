@@ -9,7 +9,7 @@ from penstock.core.errors import ConfigError
 from penstock.engine.messages import EngineInfo
 from penstock.frontend.specs import ModelLimits
 from penstock.frontend.text.tokenizer import Tokenizer
-from penstock.zoo import named_model
+from penstock.zoo import named_model, public_name
 
 
 def model_name(config: Config) -> str:
@@ -18,8 +18,8 @@ def model_name(config: Config) -> str:
 
 
 def served_name(config: Config) -> str:
-    """Return the name under which clients know the model."""
-    return config.model.served_model_name or Path(model_name(config)).name
+    """Return the name under which clients know the model: as configured, else its own."""
+    return config.model.served_model_name or public_name(config.model.model)
 
 
 def load_tokenizer(config: Config) -> Tokenizer:

@@ -16,7 +16,7 @@ from penstock.models.load import DTYPES, read_spec, resolve_folder
 from penstock.models.spec import ModelSpec
 from penstock.runtime.estimate import weight_bytes
 from penstock.runtime.host import usable_cores
-from penstock.zoo import named_model
+from penstock.zoo import named_model, public_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ def _model(given: ModelConfig, facts: Facts, decisions: list[Decision]) -> Model
     if not given.model:
         decide("model", str(facts.folder), "the bundled chat model, as none was named")
     if not given.served_model_name:
-        name = given.model.rstrip("/") or facts.folder.name
-        decide("served_model_name", name.rsplit("/", 1)[-1] if Path(name).is_dir() else name, "the model's")
+        name = public_name(given.model) if given.model else facts.folder.name
+        decide("served_model_name", name, "the model's")
     if given.device == "auto":
         why = "a CUDA device is there" if facts.cuda else "no CUDA device is there"
         decide("device", "cuda" if facts.cuda else "cpu", why)

@@ -13,6 +13,7 @@ import uvicorn
 
 from penstock.config.settings import Config
 from penstock.frontend.async_engine import AsyncEngine
+from penstock.frontend.model import served_name
 from penstock.observe.logs import setup_logging
 from penstock.server import http
 from penstock.server.app import create_app
@@ -20,7 +21,6 @@ from penstock.server.banner import Address, banner
 from penstock.server.http import http_settings
 from penstock.server.keystore import key_store
 from penstock.server.listen import close_socket, open_socket, tls_settings
-from penstock.server.service import served_name
 from penstock.server.upkeep import Upkeep
 
 logger = logging.getLogger("penstock.server")

@@ -6,7 +6,6 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -16,6 +15,7 @@ from penstock.config.settings import Config
 from penstock.core.errors import ConfigError
 from penstock.cost.spec import load_cost
 from penstock.frontend.async_engine import AsyncEngine
+from penstock.frontend.model import served_name
 from penstock.frontend.prompts import RequestOptions
 from penstock.observe.metrics import Metrics
 from penstock.observe.tracing import NotInstalled, RequestSpan, Tracing, open_tracing
@@ -130,18 +130,6 @@ def _cache_labels(engine: AsyncEngine, config: Config) -> dict[str, str]:
         "enable_prefix_caching": str(config.cache.enable_prefix_caching),
         "gpu_memory_utilization": str(config.cache.memory_fraction),
     }
-
-
-def served_name(config: Config) -> str:
-    """Return the model's public name: as configured, else the folder's or the hub's."""
-    if config.model.served_model_name:
-        return config.model.served_model_name
-    name = config.model.model
-    if not name:
-        from penstock.zoo import bundled_model_path
-
-        return Path(bundled_model_path()).name
-    return Path(name).resolve().name if Path(name).is_dir() else name
 
 
 def package_version() -> str:

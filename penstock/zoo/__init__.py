@@ -6,7 +6,7 @@ Importing this package is cheap: it imports neither torch nor transformers.
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["BUNDLED_MODEL", "bundled_model_path", "named_model"]
+__all__ = ["BUNDLED_MODEL", "bundled_model_path", "named_model", "public_name"]
 
 BUNDLED_MODEL = "penstock-chat"
 """Name of the model that ships inside the package and is served by default."""
@@ -52,3 +52,13 @@ def named_model(name: str) -> str:
         except FileNotFoundError:
             continue
     return name
+
+
+def public_name(name: str) -> str:
+    """Return clients' name for what `named_model` means: a folder's last part, or a hub name as it is.
+
+    Raises:
+        FileNotFoundError: see `named_model`.
+    """
+    model = named_model(name)
+    return Path(model).resolve().name if Path(model).is_dir() else model
