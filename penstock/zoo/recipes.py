@@ -32,7 +32,8 @@ class Stage:
         floor: learning rate at the end of the cosine.
         mix: how often each skill is drawn; the chat mix by default.
         turns: draw the least number of turns evenly from 1 to this; None for the natural distribution.
-        share: part of the time that the stage gets where the run is given minutes; by tokens when left out.
+        share: part of the time that the stage gets where the run is given minutes; it goes by tokens unless
+            every stage of the recipe has one.
     """
 
     rows: int
@@ -100,8 +101,9 @@ class Recipe:
 
     def time_share(self, number: int) -> float:
         """Return the share of a run's time that belongs to stage ``number``."""
-        shares = [stage.tokens if stage.share is None else stage.share for stage in self.stages]
-        return shares[number] / sum(shares)
+        shares = [stage.share for stage in self.stages if stage.share is not None]
+        parts = shares if len(shares) == len(self.stages) else [stage.tokens for stage in self.stages]
+        return parts[number] / sum(parts)
 
 
 _SHORT: dict[str, float] = {
@@ -160,39 +162,6 @@ _LONG: dict[str, float] = {
 }
 """Every skill where contexts are long (a fragment of recall then takes a thousand tokens)."""
 
-BASICS = (
-    Stage(16, 256, 2400, 2.0e-3, 6.0e-4, _SHORT),
-    Stage(8, 512, 1500, 8.0e-4, 4.0e-4),
-)
-"""The first stages of a model that knows nothing: words, turns, when to stop."""
-
-SKILLED = (
-    Stage(16, 256, 700, 1.0e-3, 7.0e-4, _SHORT, share=0.12),
-    Stage(8, 512, 2600, 8.0e-4, 3.0e-4, _NEED, share=0.46),
-    Stage(4, 1024, 1400, 6.0e-4, 3.5e-4, _LONG, share=0.21),
-    Stage(2, 2048, 1200, 3.5e-4, 1.0e-5, _LONG, turns=8, share=0.225),
-)
-"""Recall in short contexts first, then all skills by need, then long contexts."""
-
-_CHAT_SHAPE = Shape(256, 6, 4, 2, 64, 640, 3072, 2048)
-
-CHAT = Recipe("penstock-chat", _CHAT_SHAPE, (*BASICS, *SKILLED))
-"""The bundled default from nothing: about five million parameters."""
-
-CHAT_LARGE = Recipe(
-    "penstock-chat-large",
-    Shape(512, 8, 8, 4, 64, 1280, 3072, 4096),
-    (
-        Stage(128, 256, 3000, 1.5e-3, 8.0e-4, _SHORT),
-        Stage(64, 512, 4000, 8.0e-4, 4.0e-4, _NEED),
-        Stage(32, 1024, 2000, 4.0e-4, 2.0e-4, _LONG),
-        Stage(16, 4096, 2000, 2.0e-4, 1.0e-5, _LONG, turns=12),
-    ),
-    prompt_share=0.05,
-    warmup=300,
-)
-"""Five times the default, with twice its context: for a GPU (``--device cuda``)."""
-
 _WIDE: dict[str, float] = {
     **_NEED,
     "recall": 10.0,
@@ -211,17 +180,53 @@ _WIDE: dict[str, float] = {
 }
 """Every skill in contexts of every length at once, most of it what is examined hardest."""
 
+BASICS = (
+    Stage(16, 256, 2400, 2.0e-3, 6.0e-4, _SHORT),
+    Stage(8, 512, 1500, 8.0e-4, 4.0e-4),
+)
+"""The first stages of a model that knows nothing: words, turns, when to stop."""
+
+SKILLED = (
+    Stage(16, 256, 700, 1.0e-3, 7.0e-4, _SHORT, share=0.12),
+    Stage(8, 512, 2600, 8.0e-4, 3.0e-4, _NEED, share=0.46),
+    Stage(4, 1024, 1400, 6.0e-4, 3.5e-4, _LONG, share=0.21),
+    Stage(2, 2048, 1200, 3.5e-4, 1.0e-5, _LONG, turns=8, share=0.225),
+)
+"""Recall in short contexts first, then all skills by need, then long contexts."""
+
+WIDE = (
+    Stage(4, 1024, 2400, 7.0e-4, 4.0e-4, _WIDE, share=0.35),
+    Stage(2, 2048, 4000, 5.0e-4, 1.0e-5, _WIDE, share=0.65),
+)
+"""Long contexts at length, the hardest skills most."""
+
+_CHAT_SHAPE = Shape(256, 6, 4, 2, 64, 640, 3072, 2048)
+
+CHAT = Recipe("penstock-chat", _CHAT_SHAPE, (*BASICS, *SKILLED, *WIDE))
+"""The bundled default from nothing: about five million parameters."""
+
+CHAT_LARGE = Recipe(
+    "penstock-chat-large",
+    Shape(512, 8, 8, 4, 64, 1280, 3072, 4096),
+    (
+        Stage(128, 256, 3000, 1.5e-3, 8.0e-4, _SHORT),
+        Stage(64, 512, 4000, 8.0e-4, 4.0e-4, _NEED),
+        Stage(32, 1024, 2000, 4.0e-4, 2.0e-4, _LONG),
+        Stage(16, 4096, 2000, 2.0e-4, 1.0e-5, _LONG, turns=12),
+    ),
+    prompt_share=0.05,
+    warmup=300,
+)
+"""Five times the default, with twice its context: for a GPU (``--device cuda``)."""
+
 CHAT_SKILLS = Recipe(
     "penstock-chat",
     _CHAT_SHAPE,
-    (
-        Stage(4, 1024, 2400, 7.0e-4, 4.0e-4, _WIDE, share=0.35),
-        Stage(2, 2048, 4000, 5.0e-4, 1.0e-5, _WIDE, share=0.65),
-    ),
+    WIDE,
     start="penstock-chat",
     seed=6,
 )
-"""More training for the bundled default: the way that the shipped weights went."""
+"""More training for the bundled default: the last part of the way that the shipped weights went."""
 
 
 _DISTILLED = (

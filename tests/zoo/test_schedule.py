@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.zoo.recipes import CHAT, Recipe, Stage
+from penstock.zoo.recipes import CHAT, RECIPES, Recipe, Stage
 from penstock.zoo.schedule import Progress, learning_rate
 
 TWO = Recipe(
@@ -48,3 +48,10 @@ def test_the_learning_rate_warms_up_and_falls_to_the_floor() -> None:
     rates = [learning_rate(stage, share / 10, 99, 10) for share in range(11)]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_stage_of_every_recipe_gets_time(recipe: Recipe) -> None:
+    shares = [recipe.time_share(number) for number in range(len(recipe.stages))]
+    assert sum(shares) == pytest.approx(1.0)
+    assert min(shares) > 0.02
