@@ -13,7 +13,9 @@ from penstock.core.errors import ConfigError
 from penstock.kernels.attention.base import AttentionBackend, AttnNeed, LayerKV, WritingBackend
 from penstock.kernels.attention.registry import choose_backend
 from penstock.kernels.codec import Codec, RawCodec
+from penstock.kernels.heads import HeadBackend, HeadPrep, PrepareHeads, Stepwise, Write
 from penstock.kernels.layer_spec import LayerSpec
+from penstock.kernels.ops import Ops
 from penstock.kernels.placement import Local, Placement
 from penstock.kernels.planner import AllRows, RowPlanner
 from penstock.kernels.selector import ReadAll, Selector
@@ -33,12 +35,18 @@ class AttentionStack:
     placement: Placement
     backend: AttentionBackend
     need: AttnNeed
-    write: Callable[[LayerKV, Tensor, Tensor, Tensor], None]
-    """Stores rows (slots, keys, values) in a layer: the backend's own way if it has one, else the codec's."""
+    write: Write
+    """Stores keys and values: the backend's own way if it has one, else the codec's."""
     bytes_per_token: int
     """KV bytes of one token over all owner layers."""
     fingerprint: str
     """Salt of the prefix cache: layer visibility and every axis that changes what is stored."""
+
+    def heads(self, layer: LayerSpec, prep: HeadPrep, ops: Ops) -> PrepareHeads:
+        """Return the preparation of a layer's heads: the backend's own if it has one, else by ``ops``."""
+        if isinstance(self.backend, HeadBackend):
+            return self.backend.heads(layer, prep)
+        return Stepwise(layer, prep, ops, self.write)
 
     def new_store(self, blocks: int, page_size: int) -> KVStore:
         """Allocate the pages.

@@ -1,20 +1,20 @@
 """The one decoder: every family is this forward, driven by its `ModelSpec`.
 
 Legend: N rows of the step, E hidden, W embedding width, V vocabulary, R sampled rows, H query heads,
-G KV heads, D head dim.
+D head dim, I inner width.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from penstock.kernels.attention.base import AttnPlan
-from penstock.kernels.attention.layer import StepAttention, attend_layer
+from penstock.kernels.attention.layer import StepAttention, attend_layer, store_heads
 from penstock.kernels.compile import AttentionStack
+from penstock.kernels.heads import HeadPrep, Turn
 from penstock.kernels.ops import Ops, Weight
 from penstock.kernels.rows import StepRows
 from penstock.kernels.store import KVStore
@@ -55,6 +55,10 @@ class Decoder:
         # In the model's dtype, as the models were trained.
         self._embed_scale = torch.tensor(spec.embed_scale, dtype=stack.dtype, device=stack.device)
         self._ropes = [RopeTable(rope, context, stack.device) for rope in spec.ropes]
+        self._prepare = [
+            stack.heads(layer, HeadPrep(block.q_norm, block.k_norm, spec.norm.eps, spec.norm.offset), ops)
+            for layer, block in zip(spec.layers, params.blocks, strict=True)
+        ]
 
         told = repr((spec, context, stack.fingerprint, identity))
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -105,17 +109,17 @@ class Decoder:
             Hidden states after the final norm, ``[N, W]`` (W is E but for models that project out). Rows that
             the row planner left out on the way are zero.
         """
-        turns, step = self._begin(rows, kv, plan)
+        step = self._begin(rows, kv, plan)
         x_NE, kept_M = self.embed(rows), None
         layer_rows = self.stack.planner.plan(rows, len(self.spec.blocks))
         for block, params, wanted in zip(self.spec.blocks, self._params.blocks, layer_rows, strict=True):
             if wanted.keep_M is None:
-                x_NE = self._block(x_NE, block, params, step, turns)
+                x_NE = self._block(x_NE, block, params, step)
                 continue
             step.plan = self.plan(wanted.queries, kv.page_size)
-            x_NE = self._block(x_NE, block, params, step, turns, wanted.keep_M)
+            x_NE = self._block(x_NE, block, params, step, wanted.keep_M)
             step.kv_slots_N = wanted.queries.kv_slots_N[: wanted.queries.padded_from]
-            turns = [(cos_NR[wanted.keep_M], sin_NR[wanted.keep_M]) for cos_NR, sin_NR in turns]
+            step.turns = [Turn(cos_NR[wanted.keep_M], sin_NR[wanted.keep_M]) for cos_NR, sin_NR in step.turns]
             kept_M = wanted.keep_M if kept_M is None else kept_M[wanted.keep_M]
         x_NE = self.finish(x_NE)
         if kept_M is None:
@@ -135,9 +139,9 @@ class Decoder:
             first: first layer.
             stop: the layer after the last one.
         """
-        turns, step = self._begin(rows, kv, None)
+        step = self._begin(rows, kv, None)
         for block, params in zip(self.spec.blocks[first:stop], self._params.blocks[first:stop], strict=True):
-            x_NE = self._block(x_NE, block, params, step, turns)
+            x_NE = self._block(x_NE, block, params, step)
         return x_NE
 
     @torch.inference_mode()
@@ -149,15 +153,13 @@ class Decoder:
             x_NE = self.ops.linear(x_NE, self._params.project_out)
         return x_NE
 
-    def _begin(
-        self, rows: StepRows, kv: KVStore, plan: AttnPlan | None
-    ) -> tuple[list[tuple[Tensor, Tensor]], StepAttention]:
-        """Return rotary factors per table, and what the attention layers share."""
+    def _begin(self, rows: StepRows, kv: KVStore, plan: AttnPlan | None) -> StepAttention:
+        """Return what the attention layers share."""
         for table in self._ropes:
             table.reach(max(rows.kv_lens, default=1))
         turns = [table.at(rows.positions_N) for table in self._ropes]
         plan = plan or self.plan(rows, kv.page_size)
-        return turns, StepAttention(self.stack, kv, plan, rows.kv_slots_N[: rows.padded_from])
+        return StepAttention(self.stack, kv, plan, rows.kv_slots_N[: rows.padded_from].contiguous(), turns)
 
     @torch.inference_mode()
     def logits(self, hidden_RW: Tensor) -> Tensor:
@@ -186,14 +188,15 @@ class Decoder:
         block: BlockSpec,
         params: BlockParams,
         step: StepAttention,
-        turns: Sequence[tuple[Tensor, Tensor]],
         keep_M: Tensor | None = None,
     ) -> Tensor:
         """One block: attention and feed-forward, each with norms at the sites that the spec names."""
-        q_NHD, k_NGD, v_NGD = self._project(self._site("attn_in", x_NE, params), block, params, turns)
+        layer = block.attention
+        heads_NI = self.ops.linear(self._site("attn_in", x_NE, params), params.qkv, params.qkv_bias)
+        q_NHD = store_heads(layer, self._prepare[layer.index], heads_NI, block.rope, step)
         if keep_M is not None:
             x_NE, q_NHD = x_NE[keep_M], q_NHD[keep_M]
-        out_NHD = attend_layer(block.attention, q_NHD, k_NGD, v_NGD, step)
+        out_NHD = attend_layer(layer, q_NHD, step)
         sum_NE = self._add("attn_out", x_NE, out_NHD.flatten(1), params.out, params.out_bias, params)
         if self.spec.parallel:
             return self._feed(self._site("mlp_in", x_NE, params), sum_NE, block, params)
@@ -226,27 +229,6 @@ class Decoder:
             return self.ops.layer_norm(x, weight, bias, norm.eps)
         assert weight is not None
         return self.ops.rms_norm(x, weight, norm.eps, norm.offset)
-
-    def _project(
-        self,
-        x_NE: Tensor,
-        block: BlockSpec,
-        params: BlockParams,
-        turns: Sequence[tuple[Tensor, Tensor]],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values, normed and rotated as the spec says."""
-        layer = block.attention
-        count, dim = x_NE.shape[0], layer.head_dim
-        heads_NHD = self.ops.linear(x_NE, params.qkv, params.qkv_bias).view(count, -1, dim)
-        q_NHD, k_NGD, v_NGD = heads_NHD.split((layer.heads, layer.kv_heads, layer.kv_heads), dim=1)
-        if params.q_norm is not None and params.k_norm is not None:
-            q_NHD = self._norm(self.spec.norm, q_NHD, params.q_norm, None)
-            k_NGD = self._norm(self.spec.norm, k_NGD, params.k_norm, None)
-        if block.rope is not None:
-            cos_NR, sin_NR = turns[block.rope]
-            q_NHD = self.ops.rotate(q_NHD, cos_NR, sin_NR)
-            k_NGD = self.ops.rotate(k_NGD, cos_NR, sin_NR)
-        return q_NHD, k_NGD, v_NGD
 
     def _feed(self, x_NE: Tensor, residual_NE: Tensor, block: BlockSpec, params: BlockParams) -> Tensor:
         """Return the residual stream plus the feed-forward of ``x_NE``."""

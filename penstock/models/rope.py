@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from penstock.kernels.heads import Turn
 from penstock.models.spec import RopeSpec
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
@@ -130,9 +131,9 @@ class RopeTable:
             have += _TABLE_STEP
         self._cos_PR, self._sin_PR = torch.cat(pieces_cos), torch.cat(pieces_sin)
 
-    def at(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cos and sin of the positions, each ``[N, R]``; call `reach` first."""
-        return self._cos_PR.index_select(0, positions_N), self._sin_PR.index_select(0, positions_N)
+    def at(self, positions_N: Tensor) -> Turn:
+        """Return cos and sin of the positions; call `reach` first."""
+        return Turn(self._cos_PR.index_select(0, positions_N), self._sin_PR.index_select(0, positions_N))
 
     def nbytes(self) -> int:
         """Return the bytes the tables take now."""

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from penstock.core.errors import ConfigError
-from penstock.kernels.attention.layer import StepAttention, attend_layer
+from penstock.kernels.attention.layer import StepAttention, attend_layer, store_heads
 from penstock.kernels.attention.torch_backend import TorchAttention
 from penstock.kernels.codec import Int8Codec, RawCodec
 from penstock.kernels.compile import compile_attention
+from penstock.kernels.heads import HeadPrep
 from penstock.kernels.layer_spec import LayerSpec, Mask
+from penstock.kernels.ops import TorchOps
 from penstock.kernels.selector import ReadAll
 from tests.kernels.reference import make_case
 
@@ -106,8 +108,7 @@ def test_every_axis_is_consulted():
         stack = compile_attention([FULL], torch.float32, "cpu", **axes)
         plan = TorchAttention().plan(case.rows, 8)
         step = StepAttention(stack, case.store, plan, torch.empty(0, dtype=torch.int64))
-        none = torch.empty(0, 2, 16)
-        return attend_layer(FULL, case.q_NHD, none, none, step)
+        return attend_layer(FULL, case.q_NHD, step)
 
     plain = run()
     torch.testing.assert_close(run(selector=Watch(), placement=Halves), plain, atol=2e-6, rtol=1e-5)
@@ -117,7 +118,7 @@ def test_every_axis_is_consulted():
 def test_write_through_also_inside_a_chunk():
     """A chunk reads its own rows through the codec: chunked and whole attend to the same stored values."""
     stack = compile_attention([FULL], torch.float32, "cpu", codec=Int8Codec())
-    q, k, v = torch.randn(12, 4, 16), torch.randn(12, 2, 16), torch.randn(12, 2, 16)
+    heads, prepare = torch.randn(12, (4 + 2 + 2) * 16), stack.heads(FULL, HeadPrep(), TorchOps())
 
     def run(chunks):
         store = stack.new_store(3, 4)
@@ -128,8 +129,8 @@ def test_write_through_also_inside_a_chunk():
             at = torch.arange(start, start + n)
             slots = torch.tensor([2, 0, 1])[at // 4] * 4 + at % 4
             step = StepAttention(stack, store, stack.backend.plan(rows, 4), slots)
-            part = slice(start, start + n)
-            out.append(attend_layer(FULL, q[part], k[part], v[part], step))
+            q = store_heads(FULL, prepare, heads[start : start + n], None, step)
+            out.append(attend_layer(FULL, q, step))
             start += n
         return torch.cat(out)
 

@@ -98,6 +98,32 @@ int32_t ps_attend_plan(const int64_t* q_lens, const int64_t* lengths, const int6
                        int64_t capacity, int64_t* counts);
 int32_t ps_attend(const ps_attention* call, const ps_attend_unit* units, const int64_t* counts);
 
+// What is done to the heads of a layer between its product and attention.
+struct ps_head_prep {
+    void* qkv;             // [rows, heads + 2 * kv_heads, dim] of `type`: queries, keys, values
+    const void* q_norm;    // [dim] of `type`: weight of the RMS norm of each query head, or null
+    const void* k_norm;
+    const float* cos;      // [rows, half], or null: no rotation
+    const float* sin;
+    const int64_t* slots;  // [stored]: block * page + offset
+    void* k_plane;         // [blocks, kv_heads, page, dim] of `type`, or int8 if there are planes for scales
+    void* v_plane;
+    float* k_scale;        // [blocks, kv_heads, page], or null
+    float* v_scale;
+    int64_t rows;
+    int64_t stored;        // rows from here on are padding
+    int64_t ld;            // of qkv
+    int64_t heads, kv_heads, dim;
+    int64_t half;          // 2 * half dims of a head are rotated
+    int64_t page;
+    float eps, offset;     // of the norms
+    int32_t type;
+};
+
+// Norm and rotate queries and keys in place, with the bits of ps_rms_norm and ps_rotate one after the other, and store
+// keys and values like ps_kv_write. Returns 0, or -1 if no usable instruction set.
+int32_t ps_heads(const ps_head_prep* call);
+
 // Store rows k and v, [rows, kv_heads, dim] of `type`, at slots (block * page + offset) of the planes; as int8 (largest
 // size of a row and head / 127 is the scale) if there are planes for scales.
 int32_t ps_kv_write(const void* k, const void* v, int64_t ldk, int64_t ldv, int32_t type, const int64_t* slots,

@@ -1,9 +1,7 @@
-// Entries of attention: the plan of a step, its units over the team, and the writing of keys and values.
+// Entries of attention: the plan of a step, its units over the team.
 #include "attend.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "isa.h"
 #include "team.h"
@@ -42,34 +40,6 @@ ps_attend_unit make_unit(const int64_t* positions, int64_t sequence, int64_t fir
     // Fetching a key costs about as much as eight rows' work on it.
     int64_t cost = (high - low + 32) * (rows * group + 8);
     return {sequence, first, rows, low / segment, (high + segment - 1) / segment, -1, cost};
-}
-
-float number(const char* from, int32_t type, int64_t i) {
-    uint32_t bits = 0;
-    if (type == PS_F32) {
-        std::memcpy(&bits, from + i * 4, 4);
-    } else {
-        std::memcpy(reinterpret_cast<char*>(&bits) + 2, from + i * 2, 2);
-    }
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-
-// Round numbers to int8; returns their scale. A NaN makes the scale one, so that the row stays NaN.
-float put_codes(const char* from, int32_t type, int64_t dim, int8_t* codes) {
-    float top = 0;
-    for (int64_t i = 0; i < dim; ++i) {
-        float size = std::fabs(number(from, type, i));
-        if (size > top || size != size) top = size;
-    }
-    float scale = top / 127.0f, step = scale > 0 ? scale : 1.0f;
-    constexpr float whole = 12582912.0f;  // adding it leaves no bits for fractions: rounds to nearest even
-    for (int64_t i = 0; i < dim; ++i) {
-        float code = number(from, type, i) / step + whole - whole;
-        codes[i] = static_cast<int8_t>(code >= -127.0f && code <= 127.0f ? code : 0.0f);
-    }
-    return scale;
 }
 
 }  // namespace
@@ -157,28 +127,6 @@ extern "C" int32_t ps_attend(const ps_attention* call, const ps_attend_unit* uni
     share(counts[1] * a.kv_heads, [&](int64_t item, int) {
         const ps_attend_unit& u = units[counts[0] + item / a.kv_heads];
         kernel->join(a, u, item % a.kv_heads, place(u, item % a.kv_heads));
-    });
-    return 0;
-}
-
-extern "C" int32_t ps_kv_write(const void* k, const void* v, int64_t ldk, int64_t ldv, int32_t type,
-                               const int64_t* slots, int64_t rows, int64_t kv_heads, int64_t dim, int64_t page,
-                               void* k_plane, void* v_plane, float* k_scale, float* v_scale) {
-    int64_t size = type == PS_F32 ? 4 : 2;
-    auto put = [&](const void* from, int64_t ld, void* plane, float* scales, int64_t row) {
-        const char* source = static_cast<const char*>(from) + row * ld * size;
-        for (int64_t h = 0; h < kv_heads; ++h, source += dim * size) {
-            int64_t at = (slots[row] / page * kv_heads + h) * page + slots[row] % page;
-            if (scales == nullptr) std::memcpy(static_cast<char*>(plane) + at * dim * size, source, dim * size);
-            else scales[at] = put_codes(source, type, dim, static_cast<int8_t*>(plane) + at * dim);
-        }
-    };
-    int64_t at_once = 1 + 32768 / (kv_heads * dim * size + 1);
-    share((rows + at_once - 1) / at_once, [&](int64_t item, int) {
-        for (int64_t r = item * at_once; r < rows && r < (item + 1) * at_once; ++r) {
-            put(k, ldk, k_plane, k_scale, r);
-            put(v, ldv, v_plane, v_scale, r);
-        }
     });
     return 0;
 }

@@ -1,15 +1,14 @@
 // Entries of the row work: rows over the team, a few at a time.
 #include "rows.h"
 
-#include "isa.h"
 #include <type_traits>
 
+#include "isa.h"
 #include "team.h"
 
 namespace ps {
-namespace {
 
-const RowKernels* kernels() {
+const RowKernels* row_kernels() {
     switch (current_isa()) {
         case kAvx512Bf16:
         case kAvx512: return &kRowsAvx512;
@@ -18,14 +17,7 @@ const RowKernels* kernels() {
     }
 }
 
-// Run body(row) for all rows; few rows are not worth waking anybody for.
-template <class Body>
-void each_row(int64_t rows, int64_t bytes_per_row, const Body& body) {
-    int64_t at_once = 1 + 16384 / (bytes_per_row + 1);
-    share((rows + at_once - 1) / at_once, [&](int64_t item, int) {
-        for (int64_t r = item * at_once; r < rows && r < (item + 1) * at_once; ++r) body(r);
-    });
-}
+namespace {
 
 template <class Pointer>
 Pointer at(Pointer p, int64_t elements, int32_t type) {
@@ -40,9 +32,9 @@ using namespace ps;
 
 extern "C" int32_t ps_rms_norm(const void* x, const void* add, void* sum, const void* weight, float eps, float offset,
                                int32_t type, int64_t rows, int64_t k, int64_t ldx, void* out) {
-    const RowKernels* kernel = kernels();
+    const RowKernels* kernel = row_kernels();
     if (kernel == nullptr) return -1;
-    each_row(rows, k * 4, [&](int64_t r) {
+    share_rows(rows, k * 4, [&](int64_t r) {
         kernel->rms_norm(at(x, r * ldx, type), at(add, r * k, type), at(sum, r * k, type), weight, eps, offset, type, k,
                          at(out, r * k, type));
     });
@@ -51,9 +43,9 @@ extern "C" int32_t ps_rms_norm(const void* x, const void* add, void* sum, const 
 
 extern "C" int32_t ps_rotate(void* heads, int32_t type, int64_t rows, int64_t h, int64_t d, int64_t ld,
                              const float* cos, const float* sin, int64_t r) {
-    const RowKernels* kernel = kernels();
+    const RowKernels* kernel = row_kernels();
     if (kernel == nullptr) return -1;
-    each_row(rows, h * d * 4, [&](int64_t row) {
+    share_rows(rows, h * d * 4, [&](int64_t row) {
         kernel->rotate(at(heads, row * ld, type), type, h, d, cos + row * r, sin + row * r, r);
     });
     return 0;
@@ -61,9 +53,9 @@ extern "C" int32_t ps_rotate(void* heads, int32_t type, int64_t rows, int64_t h,
 
 extern "C" int32_t ps_gate(const void* gate, const void* up, int32_t act, int32_t type, int64_t rows, int64_t k,
                            int64_t ldg, int64_t ldu, void* out) {
-    const RowKernels* kernel = kernels();
+    const RowKernels* kernel = row_kernels();
     if (kernel == nullptr) return -1;
-    each_row(rows, k * 4, [&](int64_t r) {
+    share_rows(rows, k * 4, [&](int64_t r) {
         kernel->gate(at(gate, r * ldg, type), at(up, r * ldu, type), act, type, k, at(out, r * k, type));
     });
     return 0;

@@ -16,4 +16,7 @@ struct RowKernels {
 
 extern const RowKernels kRowsAvx2, kRowsAvx512;
 
+// Those in use; null where the processor has no instruction set for them.
+const RowKernels* row_kernels();
+
 }  // namespace ps

@@ -1,39 +1,14 @@
 // Norms, rotations and gates over `Simd`. Sums run in vectors and then across them: always in the same order.
 #include <cmath>
-#include <cstring>
 
 #include "rows.h"
 #include "math.inl"
+#include "strips.inl"
 
 namespace ps {
 namespace {
 
 using F = Simd::F;
-constexpr int kW = Simd::kWidth;
-
-// Call body(offset, count) for whole vectors and then for what is left.
-template <class Body>
-void strips(int64_t k, const Body& body) {
-    int64_t j = 0;
-    for (; j + kW <= k; j += kW) body(j, kW);
-    if (j < k) body(j, static_cast<int>(k - j));
-}
-
-template <class T>
-F take(const T* p, int count) {
-    if (count == kW) return Simd::load(p);
-    T padded[kW] = {};
-    std::memcpy(padded, p, count * sizeof(T));
-    return Simd::load(padded);
-}
-
-template <class T>
-void put(T* p, F value, int count) {
-    if (count == kW) return Simd::store(p, value);
-    T padded[kW];
-    Simd::store(padded, value);
-    std::memcpy(p, padded, count * sizeof(T));
-}
 
 template <class T>
 void rms_norm_of(const T* x, const T* add, T* sum, const T* weight, float eps, float offset, int64_t k, T* out) {

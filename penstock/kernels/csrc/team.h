@@ -38,6 +38,15 @@ class Team {
 template <class Body>
 void share(int64_t count, const Body& body);
 
+// Run `body(row)` for rows 0 .. rows - 1, several in a go: few rows are not worth waking anybody for.
+template <class Body>
+void share_rows(int64_t rows, int64_t bytes_per_row, const Body& body) {
+    int64_t at_once = 1 + 16384 / (bytes_per_row + 1);
+    share((rows + at_once - 1) / at_once, [&](int64_t item, int) {
+        for (int64_t r = item * at_once; r < rows && r < (item + 1) * at_once; ++r) body(r);
+    });
+}
+
 }  // namespace ps
 
 #include <atomic>

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from penstock.kernels.attention.base import AttnNeed, AttnPlan, LayerKV
+from penstock.kernels.heads import HeadPrep
 from penstock.kernels.layer_spec import LayerSpec
+from penstock.kernels.native.heads import NativeHeads
 from penstock.kernels.native.library import AttendUnit, AttentionStruct, library, why_missing
+from penstock.kernels.native.planes import TYPES, addresses
 from penstock.kernels.partial import Partial
 from penstock.kernels.rows import StepRows
-
-_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class NativeAttention:
         if plan.count < len(q_NHD):
             out_NHD[plan.count :], lse_NH[plan.count :] = 0.0, float("-inf")
         units = plan.units_for(layer)
-        k_plane, v_plane, *scales = _pointers(kv)
+        k_plane, v_plane, *scales = addresses(kv)
         call = AttentionStruct(
             q=q_NHD.data_ptr(),
             out=out_NHD.data_ptr(),
@@ -135,11 +136,15 @@ class NativeAttention:
             window=layer.window or 0,
             scale=layer.scale,
             softcap=layer.softcap or 0.0,
-            type=_TYPES[q_NHD.dtype],
-            kv_type=_TYPES[kv.planes["k"].dtype],
+            type=TYPES[q_NHD.dtype],
+            kv_type=TYPES[kv.planes["k"].dtype],
         )
         library().ps_attend(ctypes.byref(call), units.units_U, units.counts)
         return Partial(out_NHD, lse_NH)
+
+    def heads(self, layer: LayerSpec, prep: HeadPrep) -> NativeHeads:
+        """See `HeadBackend.heads`."""
+        return NativeHeads(layer, prep)
 
     def write(self, kv: LayerKV, slots_N: Tensor, k_NGD: Tensor, v_NGD: Tensor) -> None:
         """See `WritingBackend.write`."""
@@ -152,22 +157,14 @@ class NativeAttention:
             v_NGD.data_ptr(),
             k_NGD.stride(0),
             v_NGD.stride(0),
-            _TYPES[k_NGD.dtype],
+            TYPES[k_NGD.dtype],
             slots_N.contiguous().data_ptr(),
             slots_N.numel(),
             heads,
             dim,
             page,
-            *_pointers(kv),
+            *addresses(kv),
         )
-
-
-def _pointers(kv: LayerKV) -> list[int | None]:
-    """Return the addresses of keys, values and their scales; None where raw KV has no scales."""
-    return [
-        None if (plane := kv.planes.get(name)) is None else plane.data_ptr()
-        for name in ("k", "v", "k_scale", "v_scale")
-    ]
 
 
 def _packed_heads(rows_NGD: Tensor) -> Tensor:

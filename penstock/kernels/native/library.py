@@ -49,6 +49,32 @@ class AttentionStruct(ctypes.Structure):
     )
 
 
+_HEAD_POINTERS = (
+    "qkv",
+    "q_norm",
+    "k_norm",
+    "cos",
+    "sin",
+    "slots",
+    "k_plane",
+    "v_plane",
+    "k_scale",
+    "v_scale",
+)
+
+
+class HeadPrepStruct(ctypes.Structure):
+    """``ps_head_prep`` of api.h."""
+
+    _fields_ = (
+        *((name, _PTR) for name in _HEAD_POINTERS),
+        *((name, _INT64) for name in ("rows", "stored", "ld", "heads", "kv_heads", "dim", "half", "page")),
+        ("eps", _FLOAT),
+        ("offset", _FLOAT),
+        ("type", _INT32),
+    )
+
+
 class AttendUnit(ctypes.Structure):
     """``ps_attend_unit`` of api.h."""
 
@@ -90,6 +116,7 @@ _FUNCTIONS = {
     "ps_rotate": (_INT32, (_PTR, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR, _PTR, _INT64)),
     "ps_attend_plan": (_INT32, (*(_PTR,) * 3, *(_INT64,) * 5, _PTR, _INT64, _PTR)),
     "ps_attend": (_INT32, (_PTR, _PTR, _PTR)),
+    "ps_heads": (_INT32, (_PTR,)),
     "ps_kv_write": (_INT32, (_PTR, _PTR, _INT64, _INT64, _INT32, _PTR, *(_INT64,) * 4, *(_PTR,) * 4)),
     "ps_gate": (_INT32, (_PTR, _PTR, _INT32, _INT32, _INT64, _INT64, _INT64, _INT64, _PTR)),
 }

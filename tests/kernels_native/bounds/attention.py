@@ -1,4 +1,4 @@
-"""Attention over pages, its plan, and the writing of keys and values.
+"""Attention over pages, and its plan.
 
 Legend: S sequences, N rows, B blocks, G KV heads, P page, D head dim.
 """
@@ -135,26 +135,3 @@ def _plan(
             return memory.place(used), memory.place(counts)
         capacity = int(counts[0] + counts[1])
     raise AssertionError("no capacity that the plan asked for was enough")
-
-
-@case("ps_kv_write")
-def kv_write(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
-    """Raw and as int8; slots that are not named keep what they had."""
-    kind, codes, rows = int(rng.integers(2)), rng.random() < 0.5, int(rng.integers(0, 40))
-    kv_heads, dim, page, blocks = int(rng.integers(1, 4)), width(rng, 100), int(rng.choice([1, 3, 16])), 50
-    span, slots = kv_heads * dim, rng.permutation(blocks * page)[:rows]
-    strides = [span + int(rng.integers(0, 5)) for _ in range(2)]
-    k, v = (memory.place(strided(numbers(rng, kind, rows, span), kind, stride)) for stride in strides)
-    shape = (blocks, kv_heads, page, dim)
-    before = rng.integers(-127, 128, shape).astype(np.int8) if codes else numbers(rng, kind, *shape)
-    planes = [memory.place(before, writes=True) for _ in range(2)]
-    scales = [memory.place(np.zeros(shape[:3], np.float32), writes=True) if codes else None for _ in range(2)]
-    guarded = address(memory.place(slots.astype(np.int64)))
-    sizes = (rows, kv_heads, dim, page)
-    where = map(address, (*planes, *scales))
-    assert lib.ps_kv_write(address(k), address(v), *strides, kind, guarded, *sizes, *where) == 0
-    kept_BP = np.ones((blocks, page), bool)
-    kept_BP[slots // page, slots % page] = False
-    for plane in planes:
-        same_BGP = (plane.reshape(shape) == before).all(-1)
-        assert same_BGP.transpose(0, 2, 1)[kept_BP].all(), "wrote to a slot that was not named"
