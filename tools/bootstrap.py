@@ -11,8 +11,10 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from typing import NoReturn
 
@@ -32,8 +34,17 @@ def fail(text: str) -> NoReturn:
     sys.exit("env: " + text)
 
 
+def compiler() -> bool:
+    """Return whether there is a C++ compiler to build the CPU kernels with."""
+    command = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++"
+    return shutil.which(command.split()[0]) is not None
+
+
 def fingerprint() -> str:
-    """Hash what decides the installation: dependencies, kernels, the interpreter; not lint settings."""
+    """Hash what decides the installation: dependencies, kernels, the interpreter; not lint settings.
+
+    A compiler that was installed since is a reason to install again.
+    """
     digest = hashlib.sha256(sys.version.encode())
     for name in ("pyproject.toml", "constraints.txt"):
         with open(os.path.join(ROOT, name), encoding="utf-8") as file:
@@ -42,6 +53,8 @@ def fingerprint() -> str:
     for name in ["setup.py", *sorted(glob.glob("penstock/kernels/csrc/*", root_dir=ROOT))]:
         with open(os.path.join(ROOT, name), "rb") as source:
             digest.update(source.read())
+    if not compiler():
+        digest.update(b"without a compiler")
     return digest.hexdigest()
 
 
@@ -101,6 +114,13 @@ def install(venv: str) -> None:
             tail = file.readlines()[-25:]
         fail(f"pip failed; the end of {os.path.relpath(log)}:\n{''.join(tail)}")
     say(f"ready after {time.time() - started:.0f} s")
+    record = os.path.join(ROOT, "penstock", "kernels", "native", "_kernels.missing")
+    if os.path.exists(record):
+        with open(record, encoding="utf-8") as file:
+            say(
+                "the CPU kernels could not be built, so torch, which is slower, stands in: "
+                + file.read().strip()
+            )
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Installing the package and starting it where the compiled kernels, or the best of them, cannot be had."""
