@@ -1,4 +1,4 @@
-"""Without a compiler or AVX-512 or any usable set the answers are the same, and the start says what is slower."""
+"""Without a compiler, AVX-512 or any usable set: the same answers, and a start that says what is slower."""
 
 import json
 import os
