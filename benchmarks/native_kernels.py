@@ -1,5 +1,5 @@
-"""The compiled CPU kernels beside torch, in one run and in turns: a product of a 0.6B model's shape, and a
-model (the bundled one if none is given) generating offline.
+"""The compiled CPU kernels beside torch, in one run and in turns: a product of a 0.6B model's shape, what
+follows the first product of its layers, and a model (the bundled one if none is given) generating offline.
 
     python benchmarks/native_kernels.py                   # a table; about three minutes on an idle machine
     python benchmarks/native_kernels.py --save benchmarks/results
@@ -14,17 +14,26 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from penstock.bench.report import envelope, result_path, write_result
+from penstock.kernels.attention.base import LayerKV
+from penstock.kernels.codec import CODECS
 from penstock.kernels.codes import round_to_nearest
+from penstock.kernels.heads import HeadPrep, PrepareHeads, Stepwise, Turn
+from penstock.kernels.layer_spec import LayerSpec
+from penstock.kernels.native.attention import NativeAttention
+from penstock.kernels.native.heads import NativeHeads
 from penstock.kernels.native.library import isa, start_team
 from penstock.kernels.native.ops import NativeOps
 from penstock.kernels.native.packed import Packed
 from penstock.kernels.ops import TorchOps
+from penstock.kernels.store import KVStore
 
 OUTPUTS, INPUTS, POOL = 6144, 1024, 24
 ROWS = (1, 4, 16, 64, 256, 512)
@@ -61,6 +70,38 @@ def products(rounds: int) -> list[dict[str, Any]]:
                 times[name].append(timed(call, 0.2) * 1e6)
         found.append({"rows": rows, **{name: _spread(values) for name, values in times.items()}})
     return found
+
+
+def heads(rounds: int) -> list[dict[str, Any]]:
+    """Return microseconds of norms, rotation and storing in a layer, by codec, rows and way."""
+    layer = LayerSpec(0, 16, 8, 128, 128**-0.5)
+    prep = HeadPrep(torch.ones(128).bfloat16(), torch.ones(128).bfloat16(), 1e-6)
+    native, plain = NativeOps(TorchOps()), TorchOps()
+    found = []
+    for codec in (make() for make in CODECS.values()):
+        kv = KVStore([layer], codec, 64, 16, torch.bfloat16, "cpu").layer(0)
+        ways: dict[str, PrepareHeads] = {
+            "torch": Stepwise(layer, prep, plain, lambda kv, *rows: kv.codec.write(kv.planes, *rows)),
+            "steps": Stepwise(layer, prep, native, NativeAttention().write),
+            "one": NativeHeads(layer, prep),
+        }
+        for rows in ROWS:
+            turn, slots_N = Turn(torch.full((rows, 64), 0.6), torch.full((rows, 64), 0.8)), torch.arange(rows)
+            pool = [torch.randn(rows, 32 * 128).bfloat16() for _ in range(POOL)]
+            times: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(rounds):
+                for name, way in ways.items():
+                    call = partial(_prepare, way, pool, turn, kv, slots_N)
+                    times[name].append(timed(call, 0.1) * 1e6)
+            spreads = {name: _spread(values) for name, values in times.items()}
+            found.append({"codec": codec.name, "rows": rows, **spreads})
+    return found
+
+
+def _prepare(
+    way: PrepareHeads, pool: list[Tensor], turn: Turn, kv: LayerKV, slots_N: Tensor, i: int
+) -> Tensor:
+    return way(pool[i], turn, kv, slots_N)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -104,6 +145,12 @@ def show(result: dict[str, Any]) -> None:
         print(
             f"  rows {row['rows']:4d}  {ratios}  bf16 {row['torch']['median'] / row['bf16']['median']:.2f}x"
         )
+    print(
+        "heads [16 + 2 x 8, 128]: norms, rotation, storing; us per layer (torch / kernels one by one / one)"
+    )
+    for row in result["heads"]:
+        cells = "  ".join(f"{name} {row[name]['median']:7.1f}" for name in ("torch", "steps", "one"))
+        print(f"  {row['codec']:4s} rows {row['rows']:4d}  {cells}")
     print("generation, output tokens/s")
     base = result["generation"]["torch"]
     for name, own in result["generation"].items():
@@ -128,7 +175,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     start_team(args.threads)
-    result: dict[str, Any] = {"products": products(args.rounds)}
+    result: dict[str, Any] = {"products": products(args.rounds), "heads": heads(args.rounds)}
     more = {"load_format": "dummy", "dtype": "bfloat16"} if args.dummy else {}
     result["generation"] = generation(args.model, args.rounds, more)
     show(result)

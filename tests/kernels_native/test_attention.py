@@ -185,6 +185,24 @@ def test_bits_do_not_show_chunks_company_or_threads(isa, name):
         start_team(1)
 
 
+def test_layers_that_share_a_plan(isa):
+    """Layers of one step may differ in anything: each is computed as if it were alone."""
+    case = make_case(LAYERS["full"], MIXED[:5], 8)
+    backend = NativeAttention()
+    plan = backend.plan(case.rows, 8)
+    changes = ({}, {"scale": 0.5}, {"softcap": 3.0}, {"mask": Mask(5)}, {"heads": 2}, {})
+    seen = []
+    for change in changes:
+        layer = dataclasses.replace(case.layer, **change)
+        q_NHD = case.q_NHD[:, : layer.heads]
+        got = backend.attend(q_NHD, case.kv, layer, plan)
+        alone = backend.attend(q_NHD, case.kv, layer, backend.plan(case.rows, 8))
+        assert torch.equal(got.out_NHD, alone.out_NHD) and torch.equal(got.lse_NH, alone.lse_NH)
+        seen.append(got.lse_NH)
+    assert torch.equal(seen[0], seen[-1])
+    assert not any(torch.equal(one, seen[0]) for one in seen[1:-1])
+
+
 def test_int8(threads):
     for share, dim in ((1, 64), (3, 20), (16, 96)):
         layer = LayerSpec(0, 2 * share, 2, dim, dim**-0.5, Mask(100))

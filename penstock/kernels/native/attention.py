@@ -4,7 +4,7 @@ A row's bits depend on its query and its keys only: the kernels sum over blocks 
 counted from position 0, so neither chunks, company nor the number of threads show (``csrc/attend.h``). The
 backend is its own batch-invariant sibling.
 
-Legend: N rows, S sequences, H query heads, G KV heads, D head dim, B blocks, P page, U units.
+Legend: N rows, S sequences, H query heads, G KV heads, D head dim, B blocks, P page, U units of work.
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ from penstock.kernels.rows import StepRows
 
 
 @dataclass(slots=True)
-class _Units:
-    """The work of a step for layers of one window and one number of heads."""
+class _Work:
+    """The work of a step for layers of one shape."""
 
     units_U: ctypes.Array[AttendUnit]
     counts: ctypes.Array[ctypes.c_int64]
+    call: AttentionStruct
+    """What these layers share is filled in; the rest is filled in by each."""
+
+
+_Shape = tuple[int, int, int, int, float, float]
+"""Window (0: none), heads, KV heads, head dim, scale, softcap (0: none)."""
 
 
 @dataclass(slots=True)
 class NativePlan(AttnPlan):
-    """What the kernels read of a step; units by window and heads, made when the first such layer comes."""
+    """What the kernels read of a step; work by the shape of layers, made when the first such layer comes."""
 
     q_lens_S: Tensor
     lengths_S: Tensor
@@ -43,20 +49,36 @@ class NativePlan(AttnPlan):
     table_SB: Tensor
     count: int
     """Rows of sequences; what follows is padding."""
-    units: dict[tuple[int, int, int], _Units] = field(default_factory=dict)
+    work: dict[_Shape, _Work] = field(default_factory=dict)
 
-    def units_for(self, layer: LayerSpec) -> _Units:
-        """Return the units of a layer."""
-        key = (layer.window or 0, layer.heads, layer.kv_heads)
-        if key not in self.units:
-            self.units[key] = self._make(*key)
-        return self.units[key]
+    def work_for(self, layer: LayerSpec) -> _Work:
+        """Return the work of a layer."""
+        dim, softcap = layer.head_dim, layer.softcap or 0.0
+        shape = (layer.window or 0, layer.heads, layer.kv_heads, dim, layer.scale, softcap)
+        work = self.work.get(shape)
+        if work is None:
+            work = self.work[shape] = self._make(shape)
+        return work
 
-    def _make(self, window: int, heads: int, kv_heads: int) -> _Units:
+    def _make(self, shape: _Shape) -> _Work:
         lib, counts = library(), (ctypes.c_int64 * 3)()
+        window, heads, kv_heads, dim, scale, softcap = shape
+        call = AttentionStruct(
+            table=self.table_SB.data_ptr(),
+            positions=self.positions_N.data_ptr(),
+            lengths=self.lengths_S.data_ptr(),
+            ld_table=self.table_SB.shape[1],
+            heads=heads,
+            kv_heads=kv_heads,
+            dim=dim,
+            page=self.page_size,
+            window=window,
+            scale=scale,
+            softcap=softcap,
+        )
         capacity = 2 * len(self.q_lens_S) + self.count + 64
         while True:
-            units = _Units((AttendUnit * capacity)(), counts)
+            work = _Work((AttendUnit * capacity)(), counts, call)
             status = lib.ps_attend_plan(
                 self.q_lens_S.data_ptr(),
                 self.lengths_S.data_ptr(),
@@ -66,12 +88,12 @@ class NativePlan(AttnPlan):
                 kv_heads,
                 self.page_size,
                 window,
-                units.units_U,
+                work.units_U,
                 capacity,
                 counts,
             )
             if status == 0:
-                return units
+                return work
             capacity = counts[0] + counts[1]
 
 
@@ -114,32 +136,13 @@ class NativeAttention:
         lse_NH = torch.empty(q_NHD.shape[:2])
         if plan.count < len(q_NHD):
             out_NHD[plan.count :], lse_NH[plan.count :] = 0.0, float("-inf")
-        units = plan.units_for(layer)
-        k_plane, v_plane, *scales = addresses(kv)
-        call = AttentionStruct(
-            q=q_NHD.data_ptr(),
-            out=out_NHD.data_ptr(),
-            lse=lse_NH.data_ptr(),
-            k=k_plane,
-            v=v_plane,
-            k_scale=scales[0],
-            v_scale=scales[1],
-            table=plan.table_SB.data_ptr(),
-            positions=plan.positions_N.data_ptr(),
-            lengths=plan.lengths_S.data_ptr(),
-            ldq=q_NHD.stride(0),
-            ld_table=plan.table_SB.shape[1],
-            heads=layer.heads,
-            kv_heads=layer.kv_heads,
-            dim=layer.head_dim,
-            page=plan.page_size,
-            window=layer.window or 0,
-            scale=layer.scale,
-            softcap=layer.softcap or 0.0,
-            type=TYPES[q_NHD.dtype],
-            kv_type=TYPES[kv.planes["k"].dtype],
-        )
-        library().ps_attend(ctypes.byref(call), units.units_U, units.counts)
+        work = plan.work_for(layer)
+        call = work.call
+        call.q, call.out, call.lse = q_NHD.data_ptr(), out_NHD.data_ptr(), lse_NH.data_ptr()
+        call.k, call.v, call.k_scale, call.v_scale = addresses(kv)
+        call.ldq, call.type = q_NHD.stride(0), TYPES[q_NHD.dtype]
+        call.kv_type = TYPES[kv.planes["k"].dtype]
+        library().ps_attend(ctypes.byref(call), work.units_U, work.counts)
         return Partial(out_NHD, lse_NH)
 
     def heads(self, layer: LayerSpec, prep: HeadPrep) -> NativeHeads:
