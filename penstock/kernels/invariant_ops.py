@@ -95,6 +95,10 @@ class InvariantOps:
         """See `TorchOps.pack`."""
         return self._plain.pack(weight_OI, bias_O, gated)
 
+    def bundle(self, weights_X: Sequence[Weight]) -> Sequence[Weight]:
+        """See `TorchOps.bundle`."""
+        return self._plain.bundle(weights_X)
+
     def linear(
         self, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None, residual_NO: Tensor | None = None
     ) -> Tensor:

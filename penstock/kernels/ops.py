@@ -49,6 +49,10 @@ class Ops(Protocol):
         """
         ...
 
+    def bundle(self, weights_X: Sequence[Weight]) -> Sequence[Weight]:
+        """Return the packed matrices of a layer's experts in the form that `experts` likes best; once."""
+        ...
+
     def linear(
         self, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None, residual_NO: Tensor | None = None
     ) -> Tensor:
@@ -159,6 +163,10 @@ class TorchOps:
     ) -> Weight:
         """Return the weight as it is, or what codes stand for."""
         return weight_OI.dequantised().to(weight_OI.dtype) if isinstance(weight_OI, Codes) else weight_OI
+
+    def bundle(self, weights_X: Sequence[Weight]) -> Sequence[Weight]:
+        """Return them as they are."""
+        return weights_X
 
     def linear(
         self, x_NI: Tensor, weight_OI: Weight, bias_O: Tensor | None = None, residual_NO: Tensor | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -71,9 +72,11 @@ class Packer:
         own.experts_down = self._experts(own.experts_down)
 
     def _experts(
-        self, weights: Tensor | list[Weight] | None, gated: str | None = None
-    ) -> list[Weight] | None:
-        return None if weights is None else [self._packed(weight, None, gated) for weight in weights]
+        self, weights: Tensor | Sequence[Weight] | None, gated: str | None = None
+    ) -> Sequence[Weight] | None:
+        if weights is None:
+            return None
+        return self._ops.bundle([self._packed(weight, None, gated) for weight in weights])
 
     def _packed(self, weight: Weight, bias: Tensor | None = None, gated: str | None = None) -> Weight:
         if not isinstance(weight, Tensor | Codes):
@@ -94,10 +97,10 @@ def _unpacked(params: ModelParams | BlockParams) -> None:
             setattr(params, slot, found.plain())
 
 
-def nbytes(weight: Weight | list[Weight] | None) -> int:
+def nbytes(weight: Weight | Sequence[Weight] | None) -> int:
     """Return the bytes that a parameter takes; nothing takes none."""
     if weight is None:
         return 0
-    if isinstance(weight, list):
+    if isinstance(weight, Sequence):
         return sum(nbytes(one) for one in weight)
     return weight.nbytes

@@ -9,7 +9,7 @@ width, X experts, D head dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,9 +71,9 @@ class BlockParams:
     down_bias: Tensor | None = None
     router: Weight | None = None
     """``[X, E]``."""
-    experts_up: Tensor | list[Weight] | None = None
+    experts_up: Tensor | Sequence[Weight] | None = None
     """``[X, 2F, E]``."""
-    experts_down: Tensor | list[Weight] | None = None
+    experts_down: Tensor | Sequence[Weight] | None = None
     """``[X, E, F]``."""
     shared_up: Weight | None = None
     shared_down: Weight | None = None

@@ -51,6 +51,13 @@ void ps_pack(int32_t format, int32_t gated, int64_t n, int64_t k, const void* so
 int32_t ps_linear(const ps_weight* w, const void* x, int32_t x_type, int64_t m, int64_t ldx, void* out,
                   int32_t out_type, int64_t ldo, const void* residual, int64_t ldr, int32_t act);
 
+// out[M, E] = the sum over k of weights[m, k] * feed-forward ids[m, k] of row m, of a layer's `experts` of them:
+// gated[x] is [2 F, E], down[x] [E, F]; within each of the two, all are of one format, group and size. x and out
+// are of `type`. Returns 0, -1 if no usable instruction set, or -2 if an id is no expert's or top_k is below 1.
+int32_t ps_experts(const ps_weight* const* gated, const ps_weight* const* down, int64_t experts,
+                   const void* x, int32_t type, int64_t m, int64_t ldx, const float* weights,
+                   const int64_t* ids, int64_t top_k, void* out, int32_t act);
+
 // out = x / rms(x) * (weight + offset), over rows of k; with `add`, x + add is normalised and written to `sum`.
 int32_t ps_rms_norm(const void* x, const void* add, void* sum, const void* weight, float eps, float offset,
                     int32_t type, int64_t rows, int64_t k, int64_t ldx, void* out);

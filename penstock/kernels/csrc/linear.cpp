@@ -7,17 +7,6 @@
 namespace ps {
 namespace {
 
-const LinearKernels* kernels() {
-    switch (current_isa()) {
-        case kAvx512Bf16: return &kLinearAvx512Bf16;
-        case kAvx512: return &kLinearAvx512;
-        case kAvx2: return &kLinearAvx2;
-        default: return nullptr;
-    }
-}
-
-int64_t size_of(int32_t format) { return format == PS_W_F32 ? 4 : format == PS_W_BF16 ? 2 : 1; }
-
 // Rows that one task takes: few enough that the activations stay in the second-level cache beside a panel.
 int64_t rows_per_task(int64_t m, int64_t blocks) {
     int64_t most = 192;
@@ -28,35 +17,53 @@ int64_t rows_per_task(int64_t m, int64_t blocks) {
 }
 
 }  // namespace
+
+const LinearKernels* linear_kernels() {
+    switch (current_isa()) {
+        case kAvx512Bf16: return &kLinearAvx512Bf16;
+        case kAvx512: return &kLinearAvx512;
+        case kAvx2: return &kLinearAvx2;
+        default: return nullptr;
+    }
+}
+
+Form form_of(const ps_weight& w) {
+    int64_t padded = padded_k(w.format, w.k), stride = up(padded, 64);
+    int64_t group = quantised(w.format) ? w.group : padded;
+    int64_t size = w.format == PS_W_F32 ? 4 : w.format == PS_W_BF16 ? 2 : 1;
+    return {padded, group, (padded + group - 1) / group, stride, stride * size};
+}
+
+bool takes(const ps_weight& w, int32_t type) {
+    if (quantised(w.format)) return false;
+    return type == (w.format == PS_W_F32 ? PS_F32 : PS_BF16) && padded_k(w.format, w.k) == w.k;
+}
+
 }  // namespace ps
 
 using namespace ps;
 
 extern "C" int32_t ps_linear(const ps_weight* w, const void* x, int32_t x_type, int64_t m, int64_t ldx, void* out,
                              int32_t out_type, int64_t ldo, const void* residual, int64_t ldr, int32_t act) {
-    const LinearKernels* k = kernels();
+    const LinearKernels* k = linear_kernels();
     if (k == nullptr) return -1;
     if (m <= 0) return 0;
     LinearCall call{w, x, ldx, nullptr, nullptr, 0, m, out, out_type, ldo, residual, ldr, act};
-    int64_t padded = padded_k(w->format, w->k);
-    bool codes = quantised(w->format);
-    int32_t wanted = w->format == PS_W_F32 ? PS_F32 : PS_BF16;
-    if (codes || x_type != wanted || padded != w->k) {
-        int64_t group = codes ? w->group : padded;
-        call.groups = (padded + group - 1) / group;
-        call.stride = up(padded, 64);
-        int64_t row = call.stride * size_of(w->format);
-        auto* memory = static_cast<char*>(Team::scratch(m * (row + (1 + call.groups) * sizeof(float))));
-        auto* scale = reinterpret_cast<float*>(memory + m * row);
+    if (!takes(*w, x_type)) {
+        Form form = form_of(*w);
+        auto* memory = static_cast<char*>(Team::scratch(m * (form.bytes + (1 + form.groups) * sizeof(float))));
+        auto* scale = reinterpret_cast<float*>(memory + m * form.bytes);
         auto* sums = scale + m;
+        call.groups = form.groups;
+        call.stride = form.stride;
         call.x = memory;
         call.scale_m = scale;
         call.sums_mg = sums;
         int64_t bytes = x_type == PS_F32 ? 4 : 2, at_once = 8;
         auto prepare = [&](int64_t item, int) {
             for (int64_t r = item * at_once; r < m && r < (item + 1) * at_once; ++r)
-                k->prepare(w->format, static_cast<const char*>(x) + r * ldx * bytes, x_type, w->k, padded, group,
-                           memory + r * row, scale + r, sums + r * call.groups);
+                k->prepare(w->format, static_cast<const char*>(x) + r * ldx * bytes, x_type, w->k, form.padded,
+                           form.group, memory + r * form.bytes, scale + r, sums + r * form.groups);
         };
         share((m + at_once - 1) / at_once, prepare);
     }

@@ -31,4 +31,19 @@ struct LinearKernels {
 
 extern const LinearKernels kLinearAvx2, kLinearAvx512, kLinearAvx512Bf16;
 
+// Those of the instruction set in use; null where there is none.
+const LinearKernels* linear_kernels();
+
+// How a matrix takes its activations.
+struct Form {
+    int64_t padded;         // inputs
+    int64_t group, groups;
+    int64_t stride, bytes;  // from row to row, in elements and bytes
+};
+
+Form form_of(const ps_weight& w);
+
+// Whether rows of that type are in this form already.
+bool takes(const ps_weight& w, int32_t type);
+
 }  // namespace ps

@@ -107,6 +107,10 @@ _FUNCTIONS = {
             _INT32,
         ),
     ),
+    "ps_experts": (
+        _INT32,
+        (_PTR, _PTR, _INT64, _PTR, _INT32, _INT64, _INT64, _PTR, _PTR, _INT64, _PTR, _INT32),
+    ),
     "ps_rms_norm": (
         _INT32,
         (_PTR, _PTR, _PTR, _PTR, _FLOAT, _FLOAT, _INT32, _INT64, _INT64, _INT64, _PTR),

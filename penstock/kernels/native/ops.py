@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from penstock.kernels.codes import Codes
+from penstock.kernels.native.experts import Experts, alike, grouped
 from penstock.kernels.native.library import isa, library
-from penstock.kernels.native.packed import Packed
+from penstock.kernels.native.packed import TYPES, Packed
 from penstock.kernels.ops import Ops, Weight, experts_one_by_one
 
-_TYPES = {torch.float32: 0, torch.bfloat16: 1}
 _ACTS = {"silu": 1, "swish": 1, "gelu_new": 2, "gelu_fast": 2, "gelu_pytorch_tanh": 2, "relu": 3}
 
 
@@ -46,9 +46,14 @@ class NativeOps:
         self, weight_OI: Tensor | Codes, bias_O: Tensor | None = None, gated: str | None = None
     ) -> Weight:
         """Return the weight in the kernels' layout, its bias inside."""
-        if weight_OI.dtype not in _TYPES or (gated is not None and gated not in _ACTS):
+        if weight_OI.dtype not in TYPES or (gated is not None and gated not in _ACTS):
             return self._rest.pack(weight_OI, bias_O, gated)
         return Packed(weight_OI, bias_O, gated is not None)
+
+    def bundle(self, weights_X: Sequence[Weight]) -> Sequence[Weight]:
+        """See `Ops.bundle`: a table of them for the kernels, if one call can take them all."""
+        packed = alike(weights_X)
+        return weights_X if packed is None else Experts(packed)
 
     def linear(
         self,
@@ -86,11 +91,11 @@ class NativeOps:
         self._lib.ps_linear(
             weight.pointer,
             x_NI.data_ptr(),
-            _TYPES[x_NI.dtype],
+            TYPES[x_NI.dtype],
             x_NI.shape[0],
             x_NI.stride(0),
             out_NO.data_ptr(),
-            _TYPES[out_NO.dtype],
+            TYPES[out_NO.dtype],
             weight.outputs,
             None if residual_NO is None else residual_NO.data_ptr(),
             0 if residual_NO is None else residual_NO.stride(0),
@@ -109,7 +114,7 @@ class NativeOps:
         rows, size = x.numel() // x.shape[-1], x.shape[-1]
         if not x.is_contiguous():
             x = x.contiguous()
-        if x.dtype not in _TYPES or weight.dtype != x.dtype:
+        if x.dtype not in TYPES or weight.dtype != x.dtype:
             return self._rest.rms_norm(x, weight, eps, offset)
         out = torch.empty_like(x)
         self._lib.ps_rms_norm(
@@ -119,7 +124,7 @@ class NativeOps:
             weight.data_ptr(),
             eps,
             offset,
-            _TYPES[x.dtype],
+            TYPES[x.dtype],
             rows,
             size,
             size,
@@ -129,14 +134,14 @@ class NativeOps:
 
     def rotate(self, x_NHD: Tensor, cos_NR: Tensor, sin_NR: Tensor) -> Tensor:
         """See `Ops.rotate`."""
-        if x_NHD.dtype not in _TYPES:
+        if x_NHD.dtype not in TYPES:
             return self._rest.rotate(x_NHD, cos_NR, sin_NR)
         out_NHD = x_NHD.clone(memory_format=torch.contiguous_format)
         rows, heads, dim = out_NHD.shape
         cos_NR, sin_NR = cos_NR.contiguous(), sin_NR.contiguous()
         self._lib.ps_rotate(
             out_NHD.data_ptr(),
-            _TYPES[out_NHD.dtype],
+            TYPES[out_NHD.dtype],
             rows,
             heads,
             dim,
@@ -156,5 +161,8 @@ class NativeOps:
         down_XEF: Sequence[Weight] | Tensor,
         act: str,
     ) -> Tensor:
-        """See `Ops.experts`."""
+        """See `Ops.experts`: in one call if both are bundles of one form, else expert by expert."""
+        bundled = isinstance(gate_up_XFE, Experts) and isinstance(down_XEF, Experts)
+        if bundled and x_NE.dtype in TYPES and act in _ACTS:
+            return grouped(x_NE, weights_NK, ids_NK, gate_up_XFE, down_XEF, _ACTS[act])
         return experts_one_by_one(self, x_NE, weights_NK, ids_NK, gate_up_XFE, down_XEF, act)

@@ -17,6 +17,8 @@ from penstock.kernels.native.library import WeightStruct, library
 
 FORMATS = {"float32": 0, "bfloat16": 1, "u8": 2, "u4": 3}
 """Numbers of ``ps_format``."""
+TYPES = {torch.float32: 0, torch.bfloat16: 1}
+"""Numbers of ``ps_type`` that activations may have."""
 
 
 class Packed:

@@ -13,7 +13,12 @@ import zlib
 import numpy as np
 
 from penstock.kernels.native.library import isa, library, start_team
-from tests.kernels_native.bounds import attention, heads, linear  # noqa: F401  (they register their cases)
+from tests.kernels_native.bounds import (  # noqa: F401  (they register their cases)
+    attention,
+    experts,
+    heads,
+    linear,
+)
 from tests.kernels_native.bounds.cases import CASES
 from tests.kernels_native.bounds.memory import Memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,11 +16,21 @@ STEPS = (1, 2, 4, 8)
 U8, U4 = 2, 3
 
 
+class Form(NamedTuple):
+    """What a packed matrix is like."""
+
+    kind: int
+    gated: int
+    outputs: int
+    inputs: int
+    group: int
+
+
 @case("ps_packed_bytes", "ps_padded_n", "ps_source_rows", "ps_pack", "ps_linear")
 def linear(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
     """Any format, with and without gate, bias, offsets, residual and activation; rows apart."""
     kind, wanted, rows, act = (int(rng.integers(top)) for top in (2, 2, 20, 4))
-    weight = make_weight(lib, rng, memory)
+    weight = make_weight(lib, rng, memory, draw_form(rng))
     inputs, outputs = weight.k, weight.n // 2 if weight.gated else weight.n
     ldx, ldo, ldr = inputs + int(rng.integers(0, 5)), outputs + int(rng.integers(0, 5)), 0
     x = memory.place(strided(numbers(rng, kind, rows, inputs), kind, ldx))
@@ -33,10 +44,18 @@ def linear(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
     check_output(out, wanted, rows, outputs, ldo)
 
 
-def make_weight(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> WeightStruct:
-    """Return a packed matrix of random sizes, each of its parts guarded."""
-    kind, gated = int(rng.integers(4)), int(rng.integers(2))
-    inputs, outputs = width(rng, 300), width(rng, 200) * (2 if gated else 1)
+def draw_form(rng: np.random.Generator, gated: int | None = None, inputs: int = 0, outputs: int = 0) -> Form:
+    """Draw what is not given; of a gated matrix, outputs are those of the product."""
+    kind, gated = int(rng.integers(4)), int(rng.integers(2)) if gated is None else gated
+    inputs, outputs = inputs or width(rng, 300), (outputs or width(rng, 200)) * (2 if gated else 1)
+    step = STEPS[kind]
+    group = int(rng.choice([step * int(rng.integers(1, 9)), 32, -(-inputs // step) * step]))
+    return Form(kind, gated, outputs, inputs, group)
+
+
+def make_weight(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory, form: Form) -> WeightStruct:
+    """Return a packed matrix of random numbers, each of its parts guarded."""
+    kind, gated, outputs, inputs, group = form
     weight = WeightStruct(format=kind, gated=gated, n=outputs, k=inputs)
     if kind in (U8, U4):
         source = rng.integers(0, 256 if kind == U8 else 16, (outputs, inputs)).astype(np.uint8)
@@ -50,8 +69,7 @@ def make_weight(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> W
     lib.ps_source_rows(gated, outputs, address(rows))
     assert sorted(rows[rows >= 0]) == list(range(outputs)) and rows.min() >= -1
     if kind in (U8, U4):
-        step = STEPS[kind]
-        weight.group = int(rng.choice([step * int(rng.integers(1, 9)), 32, -(-inputs // step) * step]))
+        weight.group = group
         weight.zero = int(rng.integers(0, 16))
         scales = (rng.random((-(-inputs // weight.group), padded)) / 100).astype(np.float16).view(np.uint16)
         weight.scales = address(memory.place(scales))
