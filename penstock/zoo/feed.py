@@ -1,6 +1,7 @@
 """Batches made ahead of time in a process of their own, in the order of steps."""
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,8 +24,11 @@ class _Steps(Dataset[Batch]):
         return make_batch(self.tokenizer, self.recipe, self.stage, number)
 
 
-def _quiet(_: int) -> None:
+def _begin(_: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # A run that is told to stop, with all its processes, finishes its step and saves: it still needs batches.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def batches(
@@ -47,6 +51,6 @@ def batches(
         sampler=range(first * team.size + team.rank, (first + stage.steps) * team.size, team.size),
         num_workers=workers,
         prefetch_factor=_AHEAD if workers else None,
-        worker_init_fn=_quiet if workers else None,
+        worker_init_fn=_begin if workers else None,
     )
     yield from loader

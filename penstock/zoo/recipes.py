@@ -180,6 +180,9 @@ _WIDE: dict[str, float] = {
 }
 """Every skill in contexts of every length at once, most of it what is examined hardest."""
 
+_FAR: dict[str, float] = {**_WIDE, "recall": 22.0, "single_chunk": 4.0, "two_chunk": 5.0, "quoting": 3.0}
+"""The same with more to be found again."""
+
 BASICS = (
     Stage(16, 256, 2400, 2.0e-3, 6.0e-4, _SHORT),
     Stage(8, 512, 1500, 8.0e-4, 4.0e-4),
@@ -195,10 +198,12 @@ SKILLED = (
 """Recall in short contexts first, then all skills by need, then long contexts."""
 
 WIDE = (
-    Stage(4, 1024, 2400, 7.0e-4, 4.0e-4, _WIDE, share=0.35),
-    Stage(2, 2048, 4000, 5.0e-4, 1.0e-5, _WIDE, share=0.65),
+    Stage(4, 1024, 2400, 7.0e-4, 4.0e-4, _WIDE, share=0.31),
+    Stage(2, 2048, 4000, 5.0e-4, 1.0e-5, _WIDE, share=0.445),
+    Stage(1, 3072, 2400, 3.5e-4, 1.0e-5, _FAR, share=0.245),
 )
-"""Long contexts at length, the hardest skills most."""
+"""Long contexts at length, the hardest skills most. Texts longer than the context come last: within it, what
+lies at one end and is asked for at the other would be too rare to learn."""
 
 _CHAT_SHAPE = Shape(256, 6, 4, 2, 64, 640, 3072, 2048)
 
