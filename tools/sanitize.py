@@ -2,8 +2,8 @@
 
 Every instruction set that this processor has is forced in turn; each runs the tests of
 ``tests/kernels_native`` and then fresh random calls on guarded memory (``tests/kernels_native/bounds``). The
-first finding stops all, with its stack. Objects are kept in the build folder and built anew when their source
-or a header changed.
+first finding stops all, with its stack. Objects are kept in the build folder and built anew when what they
+are made of changed.
 
 Usage: python tools/sanitize.py [--build FOLDER] [--rounds N] [--isa NAME] [pytest arguments]
 """
@@ -39,21 +39,28 @@ def compiler() -> list[str]:
 def build(folder: Path) -> Path:
     """Compile what changed and return the library."""
     folder.mkdir(parents=True, exist_ok=True)
-    headers = [path.stat().st_mtime for pattern in ("*.h", "*.inl") for path in SOURCES.glob(pattern)]
-    newest = max([Path(__file__).stat().st_mtime, *headers])
-    library, objects, compiled = folder / "kernels.so", [], 0
+    library, objects = folder / "kernels.so", []
     for source in sorted(SOURCES.glob("*.cpp")):
         target = folder / f"{source.stem}.o"
-        objects.append(str(target))
-        if target.exists() and target.stat().st_mtime > max(newest, source.stat().st_mtime):
+        objects.append(target)
+        if not stale(target):
             continue
         started = time.monotonic()
-        run([*compiler(), *FLAGS, *QUIET, "-c", str(source), "-o", str(target)])
+        run([*compiler(), *FLAGS, *QUIET, "-MMD", "-c", str(source), "-o", str(target)])
         say(f"compiled {source.name} in {time.monotonic() - started:.0f} s")
-        compiled += 1
-    if compiled or not library.exists():
-        run([*compiler(), "-shared", *SANITIZERS, *objects, "-o", str(library)])
+    if not library.exists() or library.stat().st_mtime < max(one.stat().st_mtime for one in objects):
+        run([*compiler(), "-shared", *SANITIZERS, *map(str, objects), "-o", str(library)])
     return library
+
+
+def stale(target: Path) -> bool:
+    """Return whether an object is older than what it was made of, which the compiler listed beside it."""
+    listed = target.with_suffix(".d")
+    if not target.exists() or not listed.exists():
+        return True
+    parts = listed.read_text(encoding="utf-8").replace("\\\n", " ").partition(":")[2].split()
+    built = target.stat().st_mtime
+    return any(not os.path.exists(part) or os.path.getmtime(part) > built for part in [*parts, __file__])
 
 
 def run(command: list[str], more: dict[str, str] | None = None, *, last: bool = False) -> None:
