@@ -136,6 +136,16 @@ def test_sums_are_those_of_one_by_one(threads, form):
         assert ((got - want).abs() <= bound * (1 + want.abs())).all()
 
 
+def test_a_row_sums_up_in_the_order_of_its_ranking(threads):
+    """In float32, 1e8 + 1 is 1e8: what is left of three experts tells in which order they were added."""
+    ops, outputs = NativeOps(TorchOps()), (1e8, -1e8, 1.0)
+    gate_up = ops.bundle([ops.pack(torch.ones(2, 1), None, "relu") for _ in outputs])
+    down = ops.bundle([ops.pack(torch.tensor([[value]])) for value in outputs])
+    ids_NK = torch.tensor([[0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 0, 1]])
+    got = ops.experts(torch.ones(4, 1), torch.ones(4, 3), ids_NK, gate_up, down, "relu")
+    assert got.flatten().tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
 def test_a_row_does_not_depend_on_the_rows_beside_it(threads, form):
     layer = Layer((0, 6, 3, 100, 47), form, 1)
     rows = 150
