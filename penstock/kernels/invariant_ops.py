@@ -116,6 +116,10 @@ class InvariantOps:
         """See `Ops.head`."""
         return self.linear(x_NI, weight_OI).float()
 
+    def lookup(self, ids_N: Tensor, weight_OI: Weight) -> Tensor:
+        """See `Ops.lookup`."""
+        return self._plain.lookup(ids_N, weight_OI)
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
         """See `Ops.rms_norm`."""
         return by_tiles(lambda tile: self._plain.rms_norm(tile, weight, eps, offset), x)

@@ -27,6 +27,11 @@ class PackedWeight(Protocol):
         """Bytes that it takes."""
         ...
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether `Ops.lookup` finds its rows as they were before packing."""
+        ...
+
 
 Weight = Tensor | PackedWeight
 """A weight matrix: as the checkpoint has it, or packed by `Ops.pack`."""
@@ -65,6 +70,14 @@ class Ops(Protocol):
 
     def head(self, x_NI: Tensor, weight_OI: Weight) -> Tensor:
         """Return ``x @ weight.T`` in float32: logits."""
+        ...
+
+    def lookup(self, ids_N: Tensor, weight_OI: Weight) -> Tensor:
+        """Return rows of a weight, ``[N, I]``: embeddings.
+
+        Raises:
+            IndexError: an id that is no row.
+        """
         ...
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
@@ -183,6 +196,11 @@ class TorchOps:
     def head(self, x_NI: Tensor, weight_OI: Weight) -> Tensor:
         """See `Ops.head`."""
         return self.linear(x_NI, weight_OI).float()
+
+    def lookup(self, ids_N: Tensor, weight_OI: Weight) -> Tensor:
+        """See `Ops.lookup`."""
+        assert isinstance(weight_OI, Tensor)
+        return weight_OI.index_select(0, ids_N)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
         """See `Ops.rms_norm` (Zhang and Sennrich, 2019)."""

@@ -13,7 +13,7 @@ from tests.kernels_native.bounds import __main__ as driver
 from tests.kernels_native.bounds.cases import COVERED
 
 HEADER = Path(library.__file__).parents[1] / "csrc/api.h"
-WITHOUT_MEMORY = {"ps_isa_best", "ps_isa_current", "ps_isa_force"}
+WITHOUT_MEMORY = {"ps_isa_best", "ps_isa_current", "ps_isa_force", "ps_layout_version"}
 
 OVERRUN = """
 import numpy as np

@@ -46,6 +46,12 @@ void ps_source_rows(int32_t gated, int64_t n, int64_t* rows);
 // Pack. `source` is [n, k]: float32, bfloat16 bits, or one code per byte (u8 and u4).
 void ps_pack(int32_t format, int32_t gated, int64_t n, int64_t k, const void* source, void* packed);
 
+// Raised with every change of what ps_pack, ps_source_rows or the formats make: packed weights are kept on disk.
+int32_t ps_layout_version();
+// out[count, k] = rows `ids` of a matrix kept as floats, not gated, bit for bit as they were packed. Returns 0, -1 if
+// the matrix is of another kind, -2 if an id is no row of it.
+int32_t ps_embed(const ps_weight* w, const int64_t* ids, int64_t count, void* out, int64_t ldo);
+
 // out[M, n] = act(x @ w.T + bias) + residual;  with a gated weight out[M, n / 2] = act(gate) * up + residual.
 // Returns 0, or -1 if no usable instruction set.
 int32_t ps_linear(const ps_weight* w, const void* x, int32_t x_type, int64_t m, int64_t ldx, void* out,

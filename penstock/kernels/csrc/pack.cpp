@@ -34,6 +34,8 @@ uint32_t cell(int32_t format, const void* source, int64_t from, int64_t k, int64
 
 using namespace ps;
 
+extern "C" int32_t ps_layout_version() { return kLayoutVersion; }
+
 extern "C" int64_t ps_padded_n(int32_t gated, int64_t n) { return padded_n(gated, n); }
 
 extern "C" int64_t ps_packed_bytes(int32_t format, int32_t gated, int64_t n, int64_t k) {

@@ -7,7 +7,7 @@
 //   U8    [block][k / 4][64][4]    one byte a code, the inputs in fours
 //   U4    [block][k / 8][64][4]    byte j of an eight holds input j (low half) and input 4 + j (high half)
 // n is padded to 64 and k to the inputs taken at once; the padding is zero (for codes: whatever; the
-// activations there are zero).
+// activations there are zero). Whoever changes any of this raises kLayoutVersion.
 #pragma once
 #include <cstdint>
 
@@ -15,6 +15,7 @@
 
 namespace ps {
 
+constexpr int32_t kLayoutVersion = 1;
 constexpr int64_t kBlock = 64;
 
 constexpr int64_t up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }

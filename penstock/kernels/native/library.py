@@ -91,6 +91,8 @@ _FUNCTIONS = {
     "ps_padded_n": (_INT64, (_INT32, _INT64)),
     "ps_source_rows": (None, (_INT32, _INT64, _PTR)),
     "ps_pack": (None, (_INT32, _INT32, _INT64, _INT64, _PTR, _PTR)),
+    "ps_layout_version": (_INT32, ()),
+    "ps_embed": (_INT32, (ctypes.POINTER(WeightStruct), _PTR, _INT64, _PTR, _INT64)),
     "ps_linear": (
         _INT32,
         (

@@ -109,6 +109,12 @@ class NativeOps:
             return self._rest.head(x_NI, weight_OI)
         return self._product(x_NI, weight_OI, None, 0, torch.float32)
 
+    def lookup(self, ids_N: Tensor, weight_OI: Weight) -> Tensor:
+        """See `Ops.lookup`."""
+        if not isinstance(weight_OI, Packed):
+            return self._rest.lookup(ids_N, weight_OI)
+        return weight_OI.rows(ids_N)
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
         """See `Ops.rms_norm`."""
         rows, size = x.numel() // x.shape[-1], x.shape[-1]

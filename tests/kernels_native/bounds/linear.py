@@ -1,4 +1,4 @@
-"""Packing and the matrix product, in every format."""
+"""Packing, the matrix product in every format, and reading rows back."""
 
 from __future__ import annotations
 
@@ -42,6 +42,26 @@ def linear(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
     target = (address(out), wanted, ldo, address(residual), ldr, act)
     assert lib.ps_linear(ctypes.byref(weight), address(x), kind, rows, ldx, *target) == 0
     check_output(out, wanted, rows, outputs, ldo)
+
+
+@case("ps_embed")
+def embed(lib: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
+    """Rows of a plain matrix, apart; of another matrix, or with an id beyond it, nothing is written."""
+    weight, count = make_weight(lib, rng, memory, draw_form(rng)), int(rng.integers(0, 40))
+    plain = weight.format not in (U8, U4) and not weight.gated
+    ids = rng.integers(0, weight.n, count)
+    beyond = count > 0 and rng.random() < 0.2
+    if beyond:
+        ids[rng.integers(count)] = rng.choice([-1, weight.n])
+    kind, ldo = weight.format if plain else F32, weight.k + int(rng.integers(0, 5))
+    before = fresh(kind, count, weight.k, ldo)
+    out = memory.place(before, writes=True)
+    failed = lib.ps_embed(ctypes.byref(weight), address(memory.place(ids)), count, address(out), ldo)
+    assert failed == (0 if plain and not beyond else -2 if plain else -1)
+    if failed:
+        assert (out == before).all()
+    else:
+        check_output(out, kind, count, weight.k, ldo)
 
 
 def draw_form(rng: np.random.Generator, gated: int | None = None, inputs: int = 0, outputs: int = 0) -> Form:
