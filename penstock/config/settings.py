@@ -65,6 +65,16 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     quantization_group: Annotated[
         int, _unit("Inputs that share a scale under int4 (32, 64 or 128)", "inputs", ge=32, le=128)
     ] = 32
+    packed_cache: Annotated[
+        str,
+        _doc(
+            "Folder that keeps weights packed for the CPU kernels, so that later starts map them; auto is "
+            "penstock/packed in the user's cache folder, for weights of 64 MiB and more; off keeps none"
+        ),
+    ] = "auto"
+    packed_cache_bytes: Annotated[
+        int, _unit("Most that packed_cache may take; the longest unused are deleted first", "bytes", ge=1)
+    ] = 32 * 1024 * 1024 * 1024
     cuda_graphs: Annotated[bool, _doc("Replay decode steps as CUDA graphs (CUDA only)")] = True
     cost: Annotated[
         str,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import torch
@@ -17,6 +18,7 @@ from penstock.kernels.store import KVStore
 from penstock.models.decoder import Decoder
 from penstock.models.files import files_at
 from penstock.models.load import DTYPES, load_model
+from penstock.models.packcache.cache import PackedCache
 from penstock.runtime.estimate import Shape, check_weights, weight_bytes
 from penstock.runtime.grammar.backends import resolve_backend
 from penstock.runtime.grammar.service import GrammarService
@@ -129,6 +131,8 @@ def _settle(device: str) -> None:
 
 def _load(config: Config, facts: Facts) -> Decoder:
     model = config.model
+    keeps = model.packed_cache not in ("", "off")
+    folder = Path(model.packed_cache).expanduser()
     return load_model(
         str(facts.folder),
         device=model.device,
@@ -142,6 +146,7 @@ def _load(config: Config, facts: Facts) -> Decoder:
         quantization=model.quantization,
         quantization_group=model.quantization_group,
         max_model_len=model.max_model_len,
+        cache=PackedCache(folder, model.packed_cache_bytes) if keeps else None,
     )
 
 

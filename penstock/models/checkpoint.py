@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +115,14 @@ def _recipe_for(param: Param, source: Source) -> Recipe:
     return param.recipes[0]
 
 
-def load_params(
-    params: Iterable[Param], source: Source, dtype: torch.dtype, device: torch.device
-) -> dict[str, Filled]:
-    """Fill every parameter from the checkpoint.
+def fill(param: Param, source: Source, dtype: torch.dtype, device: torch.device) -> Filled:
+    """Return a parameter as the checkpoint has it.
 
-    A parameter whose pieces are all quantised stays so if they can be stacked; any other is spelled out.
+    One whose pieces are all quantised stays so if they can be stacked; any other is spelled out.
 
     Raises:
         ConfigError: a tensor is missing, unreadable, or of another shape than the config calls for.
     """
-    return {param.name: _fill(param, source, dtype, device) for param in params}
-
-
-def _fill(param: Param, source: Source, dtype: torch.dtype, device: torch.device) -> Filled:
     recipe = _recipe_for(param, source)
     if len(param.shape) > 1 and all(source.quantised(piece.name) for piece in recipe):
         coded = _stacked(param, recipe, source, device)
@@ -186,14 +180,9 @@ def _taken(found: Tensor | Codes, take: Callable[[Tensor], Tensor]) -> Tensor | 
     return found.rows(take(torch.arange(found.shape[0]))) if isinstance(found, Codes) else take(found)
 
 
-def dummy_params(
-    params: Iterable[Param], dtype: torch.dtype, device: torch.device, seed: int, std: float = 0.02
-) -> dict[str, Tensor]:
-    """Return random parameters of the right shapes, the same for the same seed and device type."""
-    generator = torch.Generator(device=device).manual_seed(seed)
-    fill: dict[str, Callable[[Tensor], Tensor]] = {
-        "normal": lambda t: t.normal_(0.0, std, generator=generator),
-        "one": lambda t: t.fill_(1.0),
-        "zero": lambda t: t.zero_(),
-    }
-    return {p.name: fill[p.init](torch.empty(p.shape, dtype=dtype, device=device)) for p in params}
+def draw(param: Param, dtype: torch.dtype, generator: torch.Generator, std: float = 0.02) -> Tensor:
+    """Return a random parameter of the right shape, on the generator's device."""
+    target = torch.empty(param.shape, dtype=dtype, device=generator.device)
+    if param.init == "normal":
+        return target.normal_(0.0, std, generator=generator)
+    return target.fill_(1.0 if param.init == "one" else 0.0)

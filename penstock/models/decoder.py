@@ -172,7 +172,7 @@ class Decoder:
     @torch.inference_mode()
     def embed(self, rows: StepRows) -> Tensor:
         """Return the hidden states of the rows before the first layer, ``[N, E]``."""
-        x_NE = self._params.embed.index_select(0, rows.tokens_N)
+        x_NE = self.ops.lookup(rows.tokens_N, self._params.embed)
         if self._params.project_in is not None:
             x_NE = self.ops.linear(x_NE, self._params.project_in)
         if self.spec.embed_scale != 1.0:

@@ -51,6 +51,10 @@ class ModelFiles(Protocol):
         """
         ...
 
+    def weights(self) -> list[Path]:
+        """Return the files that the weights lie in."""
+        ...
+
     def stamps(self) -> list[tuple[str, int, int]]:
         """Return names, sizes and times of the weight files: they change when the weights do."""
         ...
@@ -94,9 +98,13 @@ class Folder:
         plain, quantised = Checkpoint(self._path, prefixes), self.raw().get("quantization_config")
         return QuantisedCheckpoint(plain, format_of(quantised), dtype) if quantised else plain
 
+    def weights(self) -> list[Path]:
+        """See `ModelFiles.weights`; an index is one of them."""
+        return sorted(self._path.glob("*.safetensors*"))
+
     def stamps(self) -> list[tuple[str, int, int]]:
         """See `ModelFiles.stamps`."""
-        return [stamp(path) for path in sorted(self._path.glob("*.safetensors*"))]
+        return [stamp(path) for path in self.weights()]
 
 
 def stamp(path: Path) -> tuple[str, int, int]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,13 +12,16 @@ from penstock.kernels.codec import make_codec
 from penstock.kernels.compile import AttentionStack, compile_attention
 from penstock.kernels.invariant_ops import InvariantOps
 from penstock.kernels.ops import Ops, TorchOps
-from penstock.models.checkpoint import dummy_params, load_params
+from penstock.models.assemble import Fill, assemble
+from penstock.models.checkpoint import draw, fill
 from penstock.models.decoder import Decoder
 from penstock.models.families import adapter_for
 from penstock.models.families.base import dtype_of, token_ids
 from penstock.models.files import files_at
 from penstock.models.pack import Packer, Rounding
-from penstock.models.params import BlockParams, Filled, ModelParams
+from penstock.models.packcache.cache import PackedCache
+from penstock.models.packcache.key import content_key
+from penstock.models.params import ModelParams
 from penstock.models.spec import ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -119,32 +120,44 @@ def _rounding(quantization: str, group: int) -> Rounding:
     return Rounding({"none": 0, "int8": 8, "int4": 4}[quantization], group)
 
 
-def _assemble(spec: ModelSpec, flat: Mapping[str, Filled]) -> ModelParams:
-    """Sort ``<layer>.<slot>`` names into blocks."""
-    blocks: list[dict[str, Any]] = [{} for _ in spec.blocks]
-    edges: dict[str, Any] = {}
-    for name, tensor in flat.items():
-        layer, _, slot = name.partition(".")
-        if slot:
-            blocks[int(layer)][slot] = tensor
-        else:
-            edges[name] = tensor
-    edges.setdefault("head", edges["embed"])
-    return ModelParams(**edges, blocks=[BlockParams(**block) for block in blocks])
-
-
-def _read(path: Path, spec: ModelSpec, stack: AttentionStack, load_format: str, seed: int) -> ModelParams:
-    """Fill the table of parameters from the checkpoint, or with random numbers."""
-    _, adapter = adapter_for([spec.architecture])
-    table = adapter.params(spec)
-    if load_format == "dummy":
-        flat: Mapping[str, Filled] = dummy_params(table, stack.dtype, stack.device, seed)
-    elif load_format in ("auto", "safetensors"):
-        source = files_at(path).source(adapter.prefixes, stack.dtype)
-        flat = load_params(table, source, stack.dtype, stack.device)
-    else:
+def _filler(path: Path, spec: ModelSpec, stack: AttentionStack, load_format: str, seed: int) -> Fill:
+    """Return what fills parameters from the checkpoint, or with random numbers."""
+    if load_format not in ("auto", "safetensors", "dummy"):
         raise ConfigError("model.load_format", f"expected auto, safetensors or dummy, got {load_format!r}")
-    return _assemble(spec, flat)
+    if load_format == "dummy":
+        generator = torch.Generator(device=stack.device).manual_seed(seed)
+        return lambda param: draw(param, stack.dtype, generator)
+    _, adapter = adapter_for([spec.architecture])
+    source = files_at(path).source(adapter.prefixes, stack.dtype)
+    return lambda param: fill(param, source, stack.dtype, stack.device)
+
+
+def _parameters(
+    path: Path,
+    spec: ModelSpec,
+    stack: AttentionStack,
+    load_format: str,
+    seed: int,
+    packer: Packer,
+    cache: PackedCache | None,
+) -> ModelParams:
+    """Return the packed parameters: those that are kept, or else of the checkpoint, or random ones."""
+    _, adapter = adapter_for([spec.architecture])
+
+    def make() -> ModelParams:
+        filler = _filler(path, spec, stack, load_format, seed)
+        return assemble(adapter.params(spec), spec, filler, packer)
+
+    if cache is None or packer.ops.name != "native" or load_format == "dummy":
+        return make()
+    try:
+        key = content_key(files_at(path), stack.dtype, packer.rounding)
+    except OSError:
+        return make()  # which tells what is wrong with the files
+    params = cache.load(key, make)
+    for block in params.blocks:
+        packer.bundle(block)  # which is made of addresses, and cannot be kept
+    return params
 
 
 def load_model(
@@ -162,6 +175,7 @@ def load_model(
     kernels: str = "torch",
     quantization: str = "none",
     quantization_group: int = 32,
+    cache: PackedCache | None = None,
 ) -> Decoder:
     """Load a model.
 
@@ -169,8 +183,7 @@ def load_model(
         model: folder, GGUF file or hub name.
         device: ``cpu``, ``cuda``, or ``auto``.
         dtype: ``auto`` (the checkpoint's own), ``float32``, ``bfloat16`` or ``float16``.
-        load_format: ``auto`` or ``safetensors`` reads weights; ``dummy`` draws random ones and needs only
-            config.json.
+        load_format: ``auto`` or ``safetensors`` reads weights; ``dummy`` draws random ones.
         revision: on the hub.
         seed: of random weights.
         batch_invariant: a row's result never depends on its batch-mates, nor on chunking.
@@ -180,6 +193,7 @@ def load_model(
         kernels: ``native`` (the compiled CPU kernels) or ``torch``.
         quantization: ``none``, or round the weights to ``int8`` or ``int4``.
         quantization_group: inputs that share a scale under ``int4``.
+        cache: keeps weights that were packed for the compiled kernels; None keeps none.
 
     Raises:
         ConfigError: anything about the folder, config, weights or settings that cannot work.
@@ -200,9 +214,9 @@ def load_model(
         batch_invariant=batch_invariant,
         kernels=kernels,
     )
-    params = _read(folder, spec, stack, load_format, seed)
+    packer = Packer(ops, _rounding(quantization, quantization_group))
+    params = _parameters(folder, spec, stack, load_format, seed, packer, cache)
     identity = f"dummy {seed}" if load_format == "dummy" else repr(files_at(folder).stamps())
-    Packer(ops, _rounding(quantization, quantization_group)).pack(params, spec)
     if isinstance(ops, InvariantOps):
         ops.check_all(weight for block in params.blocks for weight in block.dense())
     return Decoder(spec, params, stack, ops, context, identity)

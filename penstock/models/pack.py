@@ -10,7 +10,7 @@ from torch import Tensor
 from penstock.kernels.codes import Codes, round_to_nearest
 from penstock.kernels.ops import Ops, Weight
 from penstock.models.params import BlockParams, ModelParams
-from penstock.models.spec import BlockSpec, MlpSpec, ModelSpec
+from penstock.models.spec import BlockSpec, MlpSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,33 @@ class Packer:
     """
 
     def __init__(self, ops: Ops, rounding: Rounding) -> None:
-        self._ops = ops
-        self._round = rounding
+        self.ops = ops
+        self.rounding = rounding
 
-    def pack(self, params: ModelParams, spec: ModelSpec) -> None:
-        """Pack every matrix that is multiplied with. The embedding stays: its rows are looked up."""
-        for block, own in zip(spec.blocks, params.blocks, strict=True):
-            self._block(own, block)
-            _unpacked(own)
+    def edges(self, params: ModelParams) -> None:
+        """Pack what stands before and behind the blocks. An embedding stays: its rows are looked up."""
+        tied = params.head is params.embed
         if isinstance(params.head, Tensor | Codes):
-            params.head = self._ops.pack(self._round.head(params.head))
+            params.head = self.ops.pack(self.rounding.head(params.head))
+        if tied and not isinstance(params.head, Tensor) and params.head.has_rows:
+            params.embed = params.head
         params.project_in = self._maybe(params.project_in)
         params.project_out = self._maybe(params.project_out)
         _unpacked(params)
 
-    def _block(self, own: BlockParams, block: BlockSpec) -> None:
+    def block(self, own: BlockParams, block: BlockSpec) -> None:
+        """Pack every matrix of a block that is multiplied with."""
+        self._matrices(own, block)
+        _unpacked(own)
+        self.bundle(own)
+
+    def bundle(self, own: BlockParams) -> None:
+        """Bring the packed experts of a block into the form that the operations like best."""
+        if own.experts_up is not None and own.experts_down is not None:
+            own.experts_up = self.ops.bundle([*own.experts_up])
+            own.experts_down = self.ops.bundle([*own.experts_down])
+
+    def _matrices(self, own: BlockParams, block: BlockSpec) -> None:
         own.qkv = self._packed(own.qkv, own.qkv_bias)
         own.out = self._packed(own.out, own.out_bias)
         mlp = block.mlp
@@ -76,12 +88,12 @@ class Packer:
     ) -> Sequence[Weight] | None:
         if weights is None:
             return None
-        return self._ops.bundle([self._packed(weight, None, gated) for weight in weights])
+        return [self._packed(weight, None, gated) for weight in weights]
 
     def _packed(self, weight: Weight, bias: Tensor | None = None, gated: str | None = None) -> Weight:
         if not isinstance(weight, Tensor | Codes):
             return weight
-        return self._ops.pack(self._round(weight), bias, gated)
+        return self.ops.pack(self.rounding(weight), bias, gated)
 
     def _maybe(
         self, weight: Weight | None, bias: Tensor | None = None, gated: str | None = None

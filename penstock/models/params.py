@@ -101,10 +101,10 @@ class BlockParams:
 class ModelParams:
     """Weights of a whole decoder."""
 
-    embed: Tensor
+    embed: Weight
     """``[V, W]``."""
     head: Weight
-    """``[V, W]``; the same tensor as ``embed`` when tied."""
+    """``[V, W]``; the same as ``embed`` when tied, unless only one of them could be packed or rounded."""
     blocks: list[BlockParams]
     positions: Tensor | None = None
     project_in: Weight | None = None

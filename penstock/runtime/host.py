@@ -1,4 +1,4 @@
-"""What this process may use of the machine: memory and cores, with the limits of its control group."""
+"""What this process may use of the machine: memory and cores within the limits of its control group."""
 
 from __future__ import annotations
 
@@ -59,6 +59,17 @@ def usable_cores(proc: Path = PROC, cgroup: Path = CGROUP) -> int:
         except (OSError, ValueError):
             continue
     return max(1, int(cores))
+
+
+def user_cache() -> Path | None:
+    """Return where this user's programs keep what they can make again (XDG); None without a home."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():
+        return given
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return None
 
 
 def resident_bytes(proc: Path = PROC) -> int:

@@ -15,7 +15,7 @@ from penstock.kernels.native.library import isa, isa_drawback, why_missing
 from penstock.models.load import DTYPES, read_spec, resolve_folder
 from penstock.models.spec import ModelSpec
 from penstock.runtime.estimate import weight_bytes
-from penstock.runtime.host import usable_cores
+from penstock.runtime.host import usable_cores, user_cache
 from penstock.zoo import named_model, public_name
 
 
@@ -47,6 +47,8 @@ class Facts:
     """The instruction set that they use."""
     isa_drawback: str = ""
     """What is lost with it, and why it is used; nothing for the strongest."""
+    user_cache: Path | None = None
+    """Where the user's programs keep what they can make again; None if nowhere."""
 
 
 def gather_facts(config: Config) -> Facts:
@@ -70,6 +72,7 @@ def gather_facts(config: Config) -> Facts:
         no_kernels=no_kernels,
         isa="" if no_kernels else isa(),
         isa_drawback="" if no_kernels else isa_drawback(),
+        user_cache=user_cache(),
     )
 
 
@@ -141,6 +144,12 @@ def _model(given: ModelConfig, facts: Facts, decisions: list[Decision]) -> Model
             "kernels",
             *_kernels(str(found.get("device", given.device)), str(found.get("dtype", given.dtype)), facts),
         )
+    if given.packed_cache == "auto":
+        if found.get("kernels", given.kernels) != "native" or given.load_format == "dummy":
+            found["packed_cache"] = "off"
+        else:
+            dtype = DTYPES[str(found.get("dtype", given.dtype))]
+            decide("packed_cache", *_packed_cache(weight_bytes(facts.spec, dtype), facts))
     if given.max_model_len == 0:
         decide("max_model_len", facts.spec.max_position, "the model's own limit")
     if given.cuda_graphs and found.get("device", given.device) != "cuda":
@@ -169,6 +178,22 @@ def _kernels(device: str, dtype: str, facts: Facts) -> tuple[str, str]:
     if dtype not in ("float32", "bfloat16"):
         return "torch", f"the compiled kernels take float32 and bfloat16, not {dtype}"
     return "native", f"compiled, for {facts.isa}" + (f"; {facts.isa_drawback}" if facts.isa_drawback else "")
+
+
+LEAST_KEPT = 64 * 1024 * 1024
+"""Bytes of weights from which packed ones are kept.
+
+Reading and packing fewer takes a fraction of a second, beside the seconds of any start, and all who try a
+small model would be left with a file."""
+
+
+def _packed_cache(weights: int, facts: Facts) -> tuple[str, str]:
+    """Return where packed weights are kept, and why."""
+    if weights < LEAST_KEPT:
+        return "off", "so few weights are packed in no time"
+    if facts.user_cache is None:
+        return "off", "the user has no cache folder"
+    return str(facts.user_cache / "penstock" / "packed"), "in the user's cache folder"
 
 
 def _cache(given: CacheConfig, on_cuda: bool, decisions: list[Decision]) -> CacheConfig:

@@ -321,3 +321,23 @@ def test_torch_gives_its_threads_to_native_attention(llama, monkeypatch):
     finally:
         start_team(1)
         torch.set_num_threads(1)
+
+
+def test_packed_weights_are_kept_in_the_folder_that_is_named(llama, tmp_path, caplog):
+    if reason := why_missing():
+        pytest.skip(reason)
+    caplog.set_level("INFO")
+    folder, runs = tmp_path / "kept", []
+    for kept in ("off", str(folder), str(folder)):
+        run = Driver(executor(llama, model={"packed_cache": kept})).run(texts()[:3])
+        runs.append(outputs(run))
+    assert runs[0] == runs[1] == runs[2]
+    told = [line for line in caplog.messages if line.startswith("packed weights")]
+    assert [line.split(str(folder))[0] for line in told] == [
+        "packed weights written to ",
+        "packed weights read from ",
+    ]
+    assert len(list(folder.glob("*.packed"))) == 1
+    bounded = {"packed_cache": str(tmp_path / "small"), "packed_cache_bytes": 1000}
+    assert outputs(Driver(executor(llama, model=bounded)).run(texts()[:3])) == runs[0]
+    assert not list((tmp_path / "small").glob("*.packed"))

@@ -18,6 +18,7 @@ from penstock.config.settings import (
 from penstock.core.errors import ConfigError
 from penstock.models.spec import ModelSpec, NormSpec
 from penstock.runtime import resolve as module
+from penstock.runtime.host import user_cache
 from penstock.runtime.resolve import Facts, gather_facts, resolve, thread_count
 
 SPEC = ModelSpec(
@@ -63,6 +64,36 @@ def test_kernels_are_taken_where_they_can_be():
     assert kernels == "torch" and "slower" in why and "not built" in why
 
 
+def test_packed_weights_are_kept_where_it_pays():
+    def found(facts, **model):
+        config, decisions = resolve(Config(model=ModelConfig(**model)), facts)
+        return config.model.packed_cache, {d.name: d.why for d in decisions}.get("model.packed_cache", "")
+
+    home = replace(CPU, user_cache=Path("/home/x/.cache"))
+    large = replace(home, spec=replace(SPEC, vocab_size=module.LEAST_KEPT // 8, tied=True))  # times 4 times 2
+    assert module.weight_bytes(large.spec, torch.bfloat16) - module.LEAST_KEPT < 100
+    assert found(large) == ("/home/x/.cache/penstock/packed", "in the user's cache folder")
+    small = replace(home, spec=replace(large.spec, vocab_size=module.LEAST_KEPT // 8 - 10))
+    assert found(small) == ("off", "so few weights are packed in no time")
+    assert found(small, dtype="float32")[0] == "/home/x/.cache/penstock/packed"
+    assert found(replace(large, user_cache=None)) == ("off", "the user has no cache folder")
+    assert found(small, packed_cache="/fast")[0] == "/fast"
+    for nothing in ({"kernels": "torch"}, {"dtype": "float16"}, {"load_format": "dummy"}):
+        assert found(large, **nothing) == ("off", "")
+    assert found(replace(large, cuda=True)) == ("off", "")
+
+
+def test_where_the_user_keeps_things(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/x")
+    for given, expected in (("/c", "/c"), ("", "/home/x/.cache"), ("relative", "/home/x/.cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert user_cache() == Path(expected)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache() == Path("/home/x/.cache")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert user_cache() is None
+
+
 def test_autos_on_cuda():
     config, decisions = resolve(Config(), CUDA)
     assert (config.model.device, config.cache.block_size) == ("cuda", 16)
@@ -75,7 +106,7 @@ def test_what_was_given_stays_and_needs_no_decision():
     given = Config(
         model=ModelConfig(
             model="org/name", served_model_name="x", device="cpu", dtype="float16", max_model_len=100,
-            cuda_graphs=False, kernels="torch",
+            cuda_graphs=False, kernels="torch", packed_cache="off",
         ),
         cache=CacheConfig(block_size=8, kv_cache_memory_bytes=5),
         schedule=ScheduleConfig(max_num_batched_tokens=64, pipeline_depth=1),

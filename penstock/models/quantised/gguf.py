@@ -149,6 +149,10 @@ class GgufFile:
         self._dtype = dtype
         return self
 
+    def weights(self) -> list[Path]:
+        """See `ModelFiles.weights`."""
+        return [self._path]
+
     def stamps(self) -> list[tuple[str, int, int]]:
         """See `ModelFiles.stamps`."""
         stat = self._path.stat()

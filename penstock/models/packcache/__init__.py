@@ -1,0 +1,1 @@
+"""Packed weights on disk, so that a later start maps them; see README.md."""
