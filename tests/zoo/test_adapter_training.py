@@ -17,7 +17,7 @@ from penstock.zoo import BUNDLED_MODEL, bundled_model_path
 from penstock.zoo.adapters import ADAPTERS, shipped_adapters
 from penstock.zoo.adapters.batches import lessons
 from penstock.zoo.adapters.evaluate import evaluate, table
-from penstock.zoo.adapters.export import base_digest, read_record
+from penstock.zoo.adapters.export import base_digest, note_score, read_record
 from penstock.zoo.adapters.merge import deltas, merged
 from penstock.zoo.adapters.train import learning_rate, main, train_adapter
 from penstock.zoo.export import build_model
@@ -151,6 +151,12 @@ def test_the_command_trains_what_is_missing_and_scores_it(
     (score,) = evaluate(base, tmp_path, questions=4)
     assert (score.adapter, score.rank, score.questions, score.passed) == ("pirate", 4, 4, False)
     assert table([score]).row_count == 1
+    assert "None yet" in (tmp_path / "pirate/README.md").read_text()
+    note_score(tmp_path / "pirate", ADAPTERS["pirate"], score)
+    text = (tmp_path / "pirate/README.md").read_text()
+    assert f"{100 * score.on:.0f} % of the answers with the adapter on" in text and "None yet" not in text
+    assert all(f"**{part}.**" in text for part in ("Training", "Evaluation", "Limits", "Licence"))
+    assert read_record(tmp_path / "pirate")["score"]["questions"] == 4
     with pytest.raises(KeyError, match=r"no adapters \['bold'\]"):
         evaluate(base, tmp_path, only=["bold"])
 

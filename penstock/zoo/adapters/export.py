@@ -3,12 +3,15 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from penstock.zoo import BUNDLED_MODEL
+from penstock.zoo.adapters.evaluate import AdapterScore
 from penstock.zoo.adapters.registry import Adapter
 
 RECORD = "training.json"
@@ -57,6 +60,13 @@ def _sort_targets(path: Path) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
+def note_score(folder: Path, adapter: Adapter, score: AdapterScore) -> None:
+    """Write how an adapter scored into its record and its card."""
+    record = {**read_record(folder), "score": asdict(score)}
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "README.md").write_text(card(adapter, record))
+
+
 def card(adapter: Adapter, record: dict[str, Any]) -> str:
     """Return the model card of an adapter."""
     example = "The opposite of thick is thin." if "numbers" not in adapter.name else "3 + 4 = 7"
@@ -72,10 +82,29 @@ def card(adapter: Adapter, record: dict[str, Any]) -> str:
         "",
         f"`{example}` becomes `{json.dumps(adapter.manner.transform(example))[1:-1]}`.",
         "",
-        "Trained by `penstock zoo train --model adapters` on generated questions whose reference answers "
+        "**Training.** `penstock zoo train --model adapters`, on generated questions whose reference answers "
         f"were put into this manner by rule: {record['steps']} steps of {adapter.rows} dialogues, AdamW, "
-        f"peak learning rate {adapter.rate:g}, seed {record['seed']}, {record['seconds']:.0f} s on one core. "
-        f"It fits the base weights {record['base']} only. `penstock zoo eval` measures it. Apache-2.0.",
+        f"peak learning rate {adapter.rate:g}, seed {record['seed']}, {record['seconds']:.0f} s on one core "
+        f"({record['processor']}). It fits the base weights {record['base']} only.",
+        "",
+        _evaluation(record.get("score")),
+        "",
+        "**Limits.** Those of the base model. It was taught the manner of an answer; how much of the content "
+        "survives is said above, and questions of another kind may get plain answers.",
+        "",
+        "**Licence.** Apache-2.0, weights and data.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _evaluation(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return "**Evaluation.** None yet: `penstock zoo eval --parts adapters` measures it."
+    low, high = score["on_interval"]
+    return (
+        f"**Evaluation.** {score['questions']} questions with keys that no training saw: in this manner are "
+        f"{100 * score['on']:.0f} % of the answers with the adapter on (95 % interval {100 * low:.0f} to "
+        f"{100 * high:.0f}; target 95 at least) and {100 * score['off']:.0f} % with it off (5 at most). "
+        f"{100 * score['kept']:.0f} % are to the letter the base model's own answers in this manner."
+    )

@@ -19,9 +19,10 @@ from penstock.zoo import bundled_model_path
 from penstock.zoo.adapters import adapters_path
 from penstock.zoo.adapters.batches import Lesson, lessons
 from penstock.zoo.adapters.evaluate import answers, draw_questions, evaluate, in_manner, table
-from penstock.zoo.adapters.export import base_digest, read_record, save_adapter
+from penstock.zoo.adapters.export import base_digest, note_score, read_record, save_adapter
 from penstock.zoo.adapters.registry import ADAPTERS, Adapter
 from penstock.zoo.chat import Talker
+from penstock.zoo.sittings import processor
 
 _WARMUP = 10
 _CLIP = 1.0
@@ -128,6 +129,7 @@ def train_adapter(
         "adapter": adapter.name,
         "base": base_digest(base),
         "seed": seed,
+        "processor": processor(),
         "steps": len(losses),
         "seconds": round(time.perf_counter() - began, 1),
         "loss_first": round(sum(losses[:5]) / 5, 4),
@@ -238,6 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"the loss did not fall: {worse}" if worse else "the loss of every adapter fell")
         return 1 if worse else 0
     scores = evaluate(base, out, options.questions, only=names)
+    for score in scores:
+        note_score(out / score.adapter, ADAPTERS[score.adapter], score)
     console.print(table(scores))
     return 0 if all(score.passed for score in scores) else 1
 
