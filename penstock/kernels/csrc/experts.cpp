@@ -159,6 +159,15 @@ void spread(const Layer& layer, const char* x, int64_t rows, int64_t ldx, int64_
     });
 }
 
+// Let the products read these rows.
+void read(LinearCall& call, const Rows& rows, const Form& form) {
+    call.x = rows.x;
+    call.stride = form.stride;
+    call.scale_m = rows.scale;
+    call.sums_mg = rows.sums;
+    call.groups = form.groups;
+}
+
 void run(const Layer& layer, const char* x, int64_t rows, int64_t ldx, const float* weights,
          const int64_t* ids, int64_t top_k, char* out, const Memory& memory) {
     const int64_t pairs = rows * top_k;
@@ -166,11 +175,7 @@ void run(const Layer& layer, const char* x, int64_t rows, int64_t ldx, const flo
     spread(layer, x, rows, ldx, top_k, memory);
     LinearCall call{};
     call.m = pairs;
-    call.x = memory.in.x;
-    call.stride = layer.in.stride;
-    call.scale_m = memory.in.scale;
-    call.sums_mg = memory.in.sums;
-    call.groups = layer.in.groups;
+    read(call, memory.in, layer.in);
     call.out = memory.hidden;
     call.out_type = layer.type;
     call.ldo = layer.ld_hidden;
@@ -183,11 +188,7 @@ void run(const Layer& layer, const char* x, int64_t rows, int64_t ldx, const flo
         share_rows(pairs, bytes, [&](int64_t p) {
             prepare(*layer.down[0], layer.mid, memory.hidden + p * bytes, layer.type, memory.mid, p);
         });
-        call.x = memory.mid.x;
-        call.stride = layer.mid.stride;
-        call.scale_m = memory.mid.scale;
-        call.sums_mg = memory.mid.sums;
-        call.groups = layer.mid.groups;
+        read(call, memory.mid, layer.mid);
     }
     call.out = memory.outs;
     call.ldo = layer.ld_outs;
